@@ -1,0 +1,68 @@
+"""Configuration of the TerraScope model: an InternVL, a SAM-2, and the rules that join them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import InternVLConfig, PreTrainedConfig, Sam2Config
+
+
+class TerraScopeConfig(PreTrainedConfig):
+    """InternVL + SAM-2, joined by the [SEG] token.
+
+    Args:
+        vlm_config: configuration of the InternVL part, as an object or a dictionary.
+        sam_config: configuration of the SAM-2 part.
+        seg_token_id: id of `[SEG]` in the tokenizer.
+        min_tiles, max_tiles: how many tiles a single image may be cut into (Sec. 3.2, Appendix C); several dates are
+            never tiled.
+        coverage_threshold: a visual token is selected if the mask covers more than this share of its cell (Eq. 3).
+        max_masked_tokens: at most so many visual tokens are fed back per mask (lambda of Appendix C).
+        keep_best_token: a mask that is not empty but selects no token gives its best-covered one.
+        max_masks: generation stops after so many [SEG] tokens.
+    """
+
+    model_type = "terrascope"
+    sub_configs = {"vlm_config": InternVLConfig, "sam_config": Sam2Config}  # noqa: RUF012 (the library's own form)
+
+    def __init__(
+        self,
+        vlm_config: InternVLConfig | dict[str, Any] | None = None,
+        sam_config: Sam2Config | dict[str, Any] | None = None,
+        seg_token_id: int = 0,
+        min_tiles: int = 1,
+        max_tiles: int = 12,
+        coverage_threshold: float = 0.5,
+        max_masked_tokens: int = 128,
+        keep_best_token: bool = True,
+        max_masks: int = 20,
+        **kwargs: Any,
+    ) -> None:
+        self.vlm_config = (
+            InternVLConfig(**vlm_config) if isinstance(vlm_config, dict) else vlm_config or InternVLConfig()
+        )
+        self.sam_config = Sam2Config(**sam_config) if isinstance(sam_config, dict) else sam_config or Sam2Config()
+        self.seg_token_id = seg_token_id
+        self.min_tiles = min_tiles
+        self.max_tiles = max_tiles
+        self.coverage_threshold = coverage_threshold
+        self.max_masked_tokens = max_masked_tokens
+        self.keep_best_token = keep_best_token
+        self.max_masks = max_masks
+        kwargs.setdefault("tie_word_embeddings", self.vlm_config.tie_word_embeddings)
+        super().__init__(**kwargs)
+
+    @property
+    def token_grid(self) -> int:
+        """Visual tokens along one edge of a tile (16 for InternVL3)."""
+        return round(self.vlm_config.image_seq_length**0.5)
+
+    @property
+    def tile_size(self) -> int:
+        """Pixels along one edge of a tile (448 for InternVL3)."""
+        return int(self.vlm_config.vision_config.image_size[0])
+
+    @property
+    def sam_size(self) -> int:
+        """Pixels along one edge of SAM-2's input."""
+        return int(self.sam_config.prompt_encoder_config.image_size)

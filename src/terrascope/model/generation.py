@@ -1,0 +1,264 @@
+"""Algorithm 1: reasoning in which every [SEG] becomes a mask, and the mask's visual tokens go back into the context."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from terrascope.model.fusion import VisualTokens, weigh_modalities
+from terrascope.model.grounding import ImageEmbedding, resize_logits
+from terrascope.model.modeling import TerraScopeForConditionalGeneration
+from terrascope.model.processing import OPTION_LETTERS, Prompt, SceneInputs, TerraScopeProcessor
+from terrascope.model.selection import select_tokens
+from terrascope.model.tiles import TileLayout
+from terrascope.predictor import Grounding
+from terrascope.trace import parse_image_indicator
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedScene:
+    """What both encoders saw, computed once per scene and shared by all questions about it.
+
+    Attributes:
+        context: per image, visual tokens `[tiles * N, D]` as they stand in the prompt.
+        pairs: per pair, the kinds of its images and where each stands among the images.
+        inputs: what was encoded.
+        embeddings: SAM-2's embedding of all images.
+    """
+
+    context: tuple[Tensor, ...]
+    pairs: tuple[dict[str, int], ...]
+    inputs: SceneInputs
+    embeddings: ImageEmbedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSettings:
+    """Limits of one reasoning.
+
+    Attributes:
+        max_new_tokens: positions that may follow the prompt, injected visual tokens included.
+        constrain_choices: with options, only their letters may open the answer.
+    """
+
+    max_new_tokens: int = 1024
+    constrain_choices: bool = True
+
+
+@dataclass(eq=False)
+class Record:
+    """What went through the language model, kept for tests and for replaying: embeddings and per-step logits."""
+
+    embeddings: list[Tensor] = field(default_factory=list)
+    logits: list[Tensor] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    injected: list[Tensor] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Reasoning:
+    """One generated reasoning: its text with tags, its tokens, the mask of each [SEG] in order, and why it stopped."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    groundings: tuple[Grounding, ...]
+    finish_reason: str
+    record: Record
+
+
+def encode_scene(model: TerraScopeForConditionalGeneration, inputs: SceneInputs) -> EncodedScene:
+    """Run the vision encoder and SAM-2's image encoder, each once per image."""
+    tokens = model.encode_tiles(inputs.tiles.to(model.device, model.dtype))
+    context, pairs, tile, image = [], [], 0, 0
+    for layout, kinds in zip(inputs.layouts, inputs.modalities, strict=True):
+        places = {}
+        for kind in kinds:
+            context.append(tokens[tile : tile + layout.num_tiles].flatten(0, 1))
+            places[kind] = image
+            tile, image = tile + layout.num_tiles, image + 1
+        pairs.append(places)
+    embeddings = model.encode_for_masks(inputs.sam_images.to(model.device, model.dtype))
+    return EncodedScene(tuple(context), tuple(pairs), inputs, embeddings)
+
+
+def embed_prompt(model: TerraScopeForConditionalGeneration, prompt: Prompt, context: Sequence[Tensor]) -> Tensor:
+    """Embeddings `[T, D]` of a prompt with the images' visual tokens in their places."""
+    ids = prompt.input_ids.to(model.device)
+    embeddings = model.get_input_embeddings()(ids)
+    places = ids == model.config.vlm_config.image_token_id
+    return embeddings.masked_scatter(places[:, None], torch.cat(list(context)).to(embeddings.dtype))
+
+
+def weigh_pairs(
+    model: TerraScopeForConditionalGeneration,
+    pairs: Sequence[Mapping[str, Tensor]],
+    layouts: Sequence[TileLayout],
+    prompt: Prompt,
+) -> list[VisualTokens]:
+    """Per pair (kind -> visual tokens `[tiles * N, D]`), its tokens on the grid, weighed by the question (Eq. 4)."""
+    question = model.get_input_embeddings()(prompt.input_ids[prompt.question].to(model.device))
+    weighed = []
+    for pair, layout in zip(pairs, layouts, strict=True):
+        on_grid = {kind: tokens[layout.order.to(tokens.device)] for kind, tokens in pair.items()}
+        weighed.append(weigh_modalities(on_grid.get("optical"), on_grid.get("sar"), question, layout.token_grid))
+    return weighed
+
+
+def inject(
+    model: TerraScopeForConditionalGeneration, visual: VisualTokens, mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The masked visual tokens of one step: indices `[k]`, features `[k, D]`, bool `[k]` (True: optical)."""
+    config = model.config
+    indices = select_tokens(
+        mask,
+        visual.token_grid,
+        threshold=config.coverage_threshold,
+        max_tokens=config.max_masked_tokens,
+        keep_best=config.keep_best_token,
+    )
+    features, is_optical = visual.gather(indices.to(model.device))
+    return indices, features, is_optical
+
+
+def ground(
+    model: TerraScopeForConditionalGeneration, encoded: EncodedScene, pair: int, seg_state: Tensor
+) -> tuple[Tensor, float]:
+    """The mask bool `[H, W]` of a [SEG] state `[D]` on a pair, and its confidence.
+
+    With an optical and a SAR image, the mask is decoded on both and their logits are averaged where both were
+    measured: under a cloud the optical logits are undecided and SAR decides. The confidence is the mean probability
+    inside the mask; for an empty mask, one minus the highest probability anywhere.
+    """
+    places = list(encoded.pairs[pair].values())
+    rows = torch.tensor(places, device=model.device)
+    states = seg_state.expand(len(places), 1, -1)
+    logits, _ = model.decode_masks(encoded.embeddings[rows], states)
+    shape = tuple(encoded.inputs.valid[places[0]].shape)
+    full = resize_logits(logits, (shape[0], shape[1]))[:, 0].cpu()
+    valid = torch.stack([encoded.inputs.valid[place] for place in places])
+    mean = (full * valid).sum(0) / valid.sum(0).clamp_min(1)
+    seen = valid.any(0)
+    mask = (mean > 0) & seen
+    probability = torch.sigmoid(mean)
+    confidence = probability[mask].mean() if mask.any() else 1 - probability[seen].max()
+    return mask, float(confidence)
+
+
+class _Decoder:
+    """The language model with its cache; feeds embeddings and returns the last logits and hidden state."""
+
+    def __init__(self, model: TerraScopeForConditionalGeneration, record: Record) -> None:
+        self.model, self.record = model, record
+        self.cache = DynamicCache()
+        self.length = 0
+
+    def feed(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Append embeddings `[n, D]`; logits `[V]` and hidden state `[D]` at the last of them."""
+        num = len(embeddings)
+        positions = torch.arange(self.length, self.length + num, device=embeddings.device)[None]
+        output = self.model(
+            inputs_embeds=embeddings[None], position_ids=positions, past_key_values=self.cache, logits_to_keep=1
+        )
+        self.length += num
+        self.record.embeddings.append(embeddings)
+        return output.logits[0, -1].float(), output.last_hidden_state[0, -1]
+
+
+@torch.inference_mode()
+def reason(
+    model: TerraScopeForConditionalGeneration,
+    processor: TerraScopeProcessor,
+    encoded: EncodedScene,
+    prompt: Prompt,
+    settings: GenerationSettings | None = None,
+    *,
+    forced_ids: Sequence[int] | None = None,
+    forced_masks: Sequence[np.ndarray] | None = None,
+) -> Reasoning:
+    """Answer a question about an encoded scene (Algorithm 1), greedily.
+
+    Args:
+        model, processor: of one checkpoint.
+        encoded: from `encode_scene`.
+        prompt: from `TerraScopeProcessor.prepare_prompt`.
+        settings: limits.
+        forced_ids: tokens to emit instead of the model's own choice; generation ends with them.
+        forced_masks: masks to use instead of the decoded ones, for the first [SEG]s in order (an oracle).
+
+    Returns:
+        The reasoning. `finish_reason` is `end`, `length` (the budget was reached) or `masks` (too many [SEG]).
+    """
+    settings = settings or GenerationSettings()
+    tokenizer, config = processor.tokenizer, model.config
+    embed = model.get_input_embeddings()
+    record = Record()
+    decoder = _Decoder(model, record)
+    visual = weigh_pairs(
+        model,
+        [{kind: encoded.context[place] for kind, place in pair.items()} for pair in encoded.pairs],
+        encoded.inputs.layouts,
+        prompt,
+    )
+    logits, _ = decoder.feed(embed_prompt(model, prompt, encoded.context))
+    end = decoder.length + settings.max_new_tokens
+    answer_id = tokenizer.convert_tokens_to_ids("<answer>")
+    letters = _letter_ids(processor, prompt.num_options)
+    token_ids: list[int] = []
+    groundings: list[Grounding] = []
+    finish_reason = "length"
+    while decoder.length < end:
+        if forced_ids is not None:
+            if len(token_ids) == len(forced_ids):
+                finish_reason = "end"
+                break
+            token = int(forced_ids[len(token_ids)])
+        elif letters and settings.constrain_choices and token_ids and token_ids[-1] == answer_id:
+            token = letters[int(logits[letters].argmax())]
+        else:
+            token = int(logits.argmax())
+        record.logits.append(logits)
+        record.positions.append(decoder.length)
+        token_ids.append(token)
+        if token == tokenizer.eos_token_id and forced_ids is None:
+            finish_reason = "end"
+            break
+        # The state of [SEG] is the one with [SEG] as input: feed, then read (docs/decisions.md).
+        logits, hidden = decoder.feed(embed(torch.tensor([token], device=model.device)))
+        if token != config.seg_token_id:
+            continue
+        pair = (parse_image_indicator(tokenizer.decode(token_ids), len(encoded.pairs)) or 1) - 1
+        mask, confidence = ground(model, encoded, pair, hidden)
+        if forced_masks is not None and len(groundings) < len(forced_masks):
+            mask, confidence = torch.from_numpy(forced_masks[len(groundings)]), 1.0
+        indices, features, is_optical = inject(model, visual[pair], mask)
+        fits = decoder.length + len(indices) <= end
+        num_optical = int(is_optical.sum()) if fits else 0
+        groundings.append(
+            Grounding(
+                mask=mask.numpy(),
+                image=pair + 1,
+                confidence=confidence,
+                num_optical_tokens=num_optical,
+                num_sar_tokens=len(indices) - num_optical if fits else 0,
+            )
+        )
+        if not fits:
+            break
+        record.injected.append(indices)
+        if len(indices):
+            logits, _ = decoder.feed(features.to(model.dtype))
+        if len(groundings) >= config.max_masks and forced_ids is None:
+            finish_reason = "masks"
+            break
+    shown = token_ids[:-1] if token_ids and token_ids[-1] == tokenizer.eos_token_id else token_ids
+    return Reasoning(tokenizer.decode(shown), tuple(token_ids), tuple(groundings), finish_reason, record)
+
+
+def _letter_ids(processor: TerraScopeProcessor, num_options: int) -> list[int]:
+    """Token ids of the letters of the options."""
+    return [processor.tokenizer.convert_tokens_to_ids(letter) for letter in OPTION_LETTERS[:num_options]]

@@ -1,0 +1,77 @@
+"""[SEG] -> mask: a projected [SEG] state is one more sparse prompt of SAM-2's mask decoder (paper, Appendix C).
+
+The image is encoded once; every [SEG] that falls on it is decoded from the same embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import Sam2Model
+
+
+@dataclass(frozen=True)
+class ImageEmbedding:
+    """SAM-2's view of a batch of images, all that its mask decoder needs.
+
+    Attributes:
+        features: `[B, C, G, G]`, stride 16.
+        fine: `[B, C/8, 4G, 4G]`, stride 4.
+        middle: `[B, C/4, 2G, 2G]`, stride 8.
+    """
+
+    features: Tensor
+    fine: Tensor
+    middle: Tensor
+
+    def __getitem__(self, rows: slice | Tensor) -> ImageEmbedding:
+        return ImageEmbedding(self.features[rows], self.fine[rows], self.middle[rows])
+
+
+def encode_images(sam: Sam2Model, pixel_values: Tensor) -> ImageEmbedding:
+    """Encode images `[B, 3, S, S]`; unlike `Sam2Model.get_image_embeddings`, differentiable."""
+    return embed_features(sam, *sam.vision_encoder(pixel_values).fpn_hidden_states)
+
+
+def embed_features(sam: Sam2Model, fine: Tensor, middle: Tensor, coarse: Tensor) -> ImageEmbedding:
+    """The last step of the encoding, from the three FPN maps: the convolutions that belong to the mask decoder."""
+    decoder = sam.mask_decoder
+    no_memory = sam.no_memory_embedding.reshape(1, -1, 1, 1)
+    return ImageEmbedding(coarse + no_memory, decoder.conv_s0(fine), decoder.conv_s1(middle))
+
+
+def decode_masks(sam: Sam2Model, embedding: ImageEmbedding, prompts: Tensor) -> tuple[Tensor, Tensor]:
+    """Decode one mask per prompt.
+
+    Args:
+        sam: the model whose mask decoder is used.
+        embedding: of B images.
+        prompts: `[B, P, C]`, P projected [SEG] states per image.
+
+    Returns:
+        Mask logits `[B, P, 4G, 4G]` and predicted IoU `[B, P]`.
+    """
+    batch, num_prompts, _ = prompts.shape
+    encoder = sam.prompt_encoder
+    # A point with label -1 and its padding: two "not a point" tokens, as SAM-2 does without points or boxes.
+    not_a_point = encoder.not_a_point_embed.weight.expand(batch, num_prompts, 2, -1)
+    sparse = torch.cat([not_a_point.to(prompts.dtype), prompts[:, :, None, :]], dim=2)
+    dense = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(batch, -1, *embedding.features.shape[-2:])
+    position = sam.get_image_wide_positional_embeddings().expand(batch, -1, -1, -1)
+    logits, quality, _, _ = sam.mask_decoder(
+        image_embeddings=embedding.features,
+        image_positional_embeddings=position.to(embedding.features.dtype),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=False,
+        high_resolution_features=[embedding.fine, embedding.middle],
+    )
+    return logits[:, :, 0], quality[:, :, 0]
+
+
+def resize_logits(logits: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Bilinear resize of mask logits `[B, P, h, w]` to a scene's grid `[B, P, H, W]`, in float32."""
+    return functional.interpolate(logits.float(), size=shape, mode="bilinear", align_corners=False)

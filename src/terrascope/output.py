@@ -1,0 +1,68 @@
+"""Writing several files so that all of them appear, or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from terrascope.errors import OutputError
+
+
+def check_folder(directory: str | os.PathLike[str]) -> Path:
+    """The absolute path of a folder that can be written, or made; nothing is made yet.
+
+    Raises:
+        OutputError: a file stands in the way, or the folder (or the one it would be made in) is not writable.
+    """
+    target = Path(os.path.abspath(directory))
+    anchor = _nearest_existing(target)
+    if not anchor.is_dir():
+        raise OutputError(f"{anchor}: a file stands where the output folder should be; give another folder with --out")
+    if not os.access(anchor, os.W_OK | os.X_OK):
+        raise OutputError(f"{anchor}: not writable; give a folder that you may write to with --out")
+    return target
+
+
+@contextmanager
+def written_together(directory: str | os.PathLike[str], names: Sequence[str]) -> Iterator[Path]:
+    """A folder to write `names` into; when the block ends without an error, they are moved into `directory`.
+
+    Files of these names that lie in `directory` already are replaced, or removed where the block did not write them, so
+    that what lies there belongs together. Other files are left alone. When the block fails, nothing has changed.
+
+    Raises:
+        OutputError: `directory` cannot be written.
+    """
+    target = check_folder(directory)
+    anchor = _nearest_existing(target)
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=".terrascope-", dir=anchor))
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror}); give another folder with --out") from error
+    try:
+        yield staging
+        blocked = next((name for name in names if (target / name).is_dir()), None)
+        if blocked is not None:
+            raise OutputError(f"{target / blocked}: a folder stands where a file should be written; give another --out")
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if (staging / name).exists():
+                os.replace(staging / name, target / name)
+            else:
+                (target / name).unlink(missing_ok=True)
+    except OutputError as error:
+        # A writer knows only the folder that it was given.
+        raise OutputError(str(error).replace(str(staging), str(target))) from error
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror or error}); give another folder") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _nearest_existing(path: Path) -> Path:
+    # A dangling link exists for our purposes: making a folder in its place would fail.
+    return next(p for p in (path, *path.parents) if os.path.lexists(p))

@@ -1,0 +1,1 @@
+"""From files to observations and scenes, and from masks back to files."""

@@ -1,0 +1,91 @@
+"""How many buildings were destroyed? (paper, Section 4: Building Change Estimation; thresholds of Appendix D)"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from terrascope.tasks.counting import count_distractors
+from terrascope.tasks.options import spaced_integers
+from terrascope.tasks.question import LabelledScene, Question, free_question, pose
+from terrascope.tasks.regions import Region, find_objects, find_regions
+from terrascope.tasks.wording import format_share
+from terrascope.trace import Tolerance
+
+COUNT_TEMPLATES = (
+    "How many buildings were destroyed?",
+    "How many buildings were destroyed between the two images?",
+    "How many of the buildings were destroyed by the disaster?",
+    "Count the buildings that were destroyed.",
+    "What is the number of destroyed buildings?",
+)
+SHARE_TEMPLATES = (
+    "What percentage of buildings were destroyed?",
+    "What percentage of the buildings was destroyed between the two images?",
+    "What share of the buildings was destroyed?",
+    "How large is the share of destroyed buildings?",
+    "What percentage of the buildings was destroyed by the disaster?",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildingChange:
+    """Asks how many of the buildings of the first date, or what share of them, are destroyed on the last.
+
+    Attributes:
+        min_buildings, min_destroyed: fewer buildings than this are not asked about; 10 and 3 in the paper.
+        count_share: how often the number is asked for, else the percentage.
+        relative_gap: distance between options for the number, as a share of the truth; at least one building.
+        gap_points: least distance between options for the percentage, in points.
+        tolerance: how far numbered buildings and a mask's components may differ in number.
+    """
+
+    name: str = "building_change"
+    num_options: int = 4
+    min_buildings: int = 10
+    min_destroyed: int = 3
+    count_share: float = 0.5
+    relative_gap: float = 0.2
+    gap_points: int = 8
+    tolerance: Tolerance = field(default_factory=Tolerance)
+
+    def ask(self, labelled: LabelledScene, rng: np.random.Generator, *, with_options: bool) -> Question | None:
+        if labelled.num_dates < 2:
+            return None
+        before = self._find(labelled, 0, "building")
+        after = self._find(labelled, labelled.num_dates - 1, "destroyed building")
+        if before is None or after is None:
+            return None
+        (buildings, total), (ruins, destroyed) = before, after
+        if total < self.min_buildings or not self.min_destroyed <= destroyed <= total:
+            return None
+        asks_count = bool(rng.random() < self.count_share)
+        templates = COUNT_TEMPLATES if asks_count else SHARE_TEMPLATES
+        share = format_share(destroyed / total)
+        question = free_question(
+            task=self.name,
+            text=templates[int(rng.integers(len(templates)))],
+            steps=[
+                buildings.step(labelled.num_dates, f"There are {total} buildings."),
+                ruins.step(labelled.num_dates, f"{destroyed} are destroyed."),
+            ],
+            conclusion=f"So {share} of the buildings are destroyed.",
+            truth=str(destroyed) if asks_count else share,
+            value=float(destroyed) if asks_count else 100 * destroyed / total,
+            unit="count" if asks_count else "%",
+        )
+        if not with_options:
+            return question
+        num = self.num_options - 1
+        if asks_count:
+            wrong = count_distractors(destroyed, rng, num=num, relative_gap=self.relative_gap)
+        else:
+            percent = round(100 * destroyed / total)
+            values = spaced_integers(percent, rng, num=num, gap=self.gap_points, low=1, high=100)
+            wrong = None if values is None else [f"{value}%" for value in values]
+        return None if wrong is None else pose(question, wrong, rng)
+
+    def _find(self, labelled: LabelledScene, date: int, name: str) -> tuple[Region, int] | None:
+        region = next((region for region in find_regions(labelled, date) if region.name == name), None)
+        return None if region is None else find_objects(labelled, region, self.tolerance)

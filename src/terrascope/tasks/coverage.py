@@ -1,0 +1,85 @@
+"""What percentage of the image is covered by water? (paper, Section 4: Coverage Percentage Analysis)"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from terrascope.tasks.options import spaced_integers
+from terrascope.tasks.question import LabelledScene, Question, free_question, pose
+from terrascope.tasks.regions import Region, choose_region, dates_in_random_order, find_regions
+from terrascope.tasks.wording import fill, format_share, name_class
+
+TEMPLATES = (
+    "What percentage of {image} is covered by {thing}?",
+    "How much of {image} is {thing}?",
+    "How much of {image} is covered by {thing}?",
+    "What share of {image} is {thing}?",
+    "What percentage of {image} {does} {thing} cover?",
+    "What is the coverage of {thing} in {image}?",
+)
+FLOOD_TEMPLATES = (
+    "How much of {image} is flooded?",
+    "What percentage of {image} is flooded?",
+    "What share of {image} is under flood water?",
+    "What percentage of {image} is covered by the flood?",
+    "How much of {image} does the flood cover?",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """Asks for the share of the image that a class covers: mask pixels / known pixels.
+
+    Attributes:
+        min_coverage: a present class covers at least this share; a smaller trace of it is not asked about.
+        absent_share: how often a class is asked for that is not there.
+        gap_points: least distance between options in percentage points.
+        only_class: ask about this class alone, on the last of at least two dates; None asks about all.
+        templates: the wordings of the question.
+    """
+
+    name: str = "coverage"
+    num_options: int = 4
+    min_coverage: float = 0.005
+    absent_share: float = 0.3
+    gap_points: int = 8
+    only_class: str | None = None
+    templates: tuple[str, ...] = TEMPLATES
+
+    def ask(self, labelled: LabelledScene, rng: np.random.Generator, *, with_options: bool) -> Question | None:
+        if self.only_class is not None and labelled.num_dates < 2:
+            return None
+        dates = dates_in_random_order(labelled, rng) if self.only_class is None else iter([labelled.num_dates - 1])
+        for date in dates:
+            regions = find_regions(labelled, date)
+            if self.only_class is not None:
+                regions = [region for region in regions if region.name == self.only_class]
+            region = choose_region(regions, rng, min_coverage=self.min_coverage, absent_share=self.absent_share)
+            if region is not None:
+                return self._ask_about(labelled, region, rng, with_options=with_options)
+        return None
+
+    def _ask_about(
+        self, labelled: LabelledScene, region: Region, rng: np.random.Generator, *, with_options: bool
+    ) -> Question | None:
+        thing = name_class(region.land_class, rng)
+        question = free_question(
+            task=self.name,
+            text=fill(self.templates, rng, date=region.date, num_dates=labelled.num_dates, thing=thing),
+            steps=[region.step(labelled.num_dates, region.coverage_finding)],
+            truth=format_share(region.coverage),
+            value=100 * region.coverage,
+            unit="%",
+        )
+        if not with_options:
+            return question
+        percent = 0 if region.coverage < 0.01 else round(100 * region.coverage)
+        low = 0 if region.coverage < 0.01 else 1
+        wrong = spaced_integers(percent, rng, num=self.num_options - 1, gap=self.gap_points, low=low, high=100)
+        return None if wrong is None else pose(question, [f"{value}%" for value in wrong], rng)
+
+
+FLOOD = Coverage(name="flood", only_class="flood", templates=FLOOD_TEMPLATES)
+"""The share that is flooded on the last date."""

@@ -1,0 +1,90 @@
+"""What is the distance between cropland and water? (paper, Section 4: Distance Measurement)"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from terrascope import spatial
+from terrascope.tasks.options import scaled_values
+from terrascope.tasks.question import LabelledScene, Question, free_question, pose
+from terrascope.tasks.regions import Region, dates_in_random_order, find_regions, pairs_in_random_order
+from terrascope.tasks.wording import fill, format_distance, name_class
+
+TEMPLATES = (
+    "What is the distance between {first} and {second}{in_image}?",
+    "What is the distance between the {first} and the {second} in {image}?",
+    "How far apart are {first} and {second}{in_image}?",
+    "How far {is_} the {first} from the {second}{in_image}?",
+    "What is the shortest distance between {first} and {second} in {image}?",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distance:
+    """Asks for the least distance between two classes that do not touch. Needs a scale.
+
+    Attributes:
+        min_coverage: least share of the image of either class.
+        min_distance_px: pairs whose pixels' centres come closer than this are not asked about.
+        max_objects: classes in more pieces than this are not asked about: a speck would decide the distance.
+        option_ratios: neighbouring options differ by a factor within these bounds.
+    """
+
+    name: str = "distance"
+    num_options: int = 4
+    min_coverage: float = 0.005
+    min_distance_px: float = 3.0
+    max_objects: int = 8
+    option_ratios: tuple[float, float] = (1.5, 2.5)
+
+    def ask(self, labelled: LabelledScene, rng: np.random.Generator, *, with_options: bool) -> Question | None:
+        if labelled.pixel_size is None:
+            return None
+        for date in dates_in_random_order(labelled, rng):
+            regions = [
+                region
+                for region in find_regions(labelled, date)
+                if region.coverage >= self.min_coverage and spatial.count_objects(region.mask) <= self.max_objects
+            ]
+            for first, second in pairs_in_random_order(regions, rng):
+                if spatial.distance_px(first.mask, second.mask) >= self.min_distance_px:
+                    return self._ask_about(labelled, first, second, rng, with_options=with_options)
+        return None
+
+    def _ask_about(
+        self,
+        labelled: LabelledScene,
+        first: Region,
+        second: Region,
+        rng: np.random.Generator,
+        *,
+        with_options: bool,
+    ) -> Question | None:
+        assert labelled.pixel_size is not None
+        distance_m = spatial.distance_m(first.mask, second.mask, labelled.pixel_size)
+        distance = format_distance(distance_m)
+        num_dates = labelled.num_dates
+        question = free_question(
+            task=self.name,
+            text=fill(
+                TEMPLATES,
+                rng,
+                date=first.date,
+                num_dates=num_dates,
+                first=name_class(first.land_class, rng),
+                second=name_class(second.land_class, rng),
+            ),
+            steps=[
+                first.step(num_dates, first.coverage_finding),
+                second.step(num_dates, second.coverage_finding, f"They are {distance} apart."),
+            ],
+            truth=distance,
+            value=distance_m,
+            unit="m",
+        )
+        if not with_options:
+            return question
+        wrong = scaled_values(distance_m, rng, num=self.num_options - 1, ratios=self.option_ratios)
+        return pose(question, [format_distance(value) for value in wrong], rng)

@@ -1,0 +1,38 @@
+"""Wrong options: plausible, never equal to the truth, and far enough apart to be told from each other."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def spaced_integers(
+    value: int, rng: np.random.Generator, *, num: int, gap: int, low: int, high: int
+) -> list[int] | None:
+    """`num` whole numbers from `low` to `high`, at least `gap` from `value` and from each other.
+
+    How many of them lie below the truth is drawn, so that its rank gives nothing away. None where they do not fit.
+    """
+    fitting = [k for k in range(num + 1) if value - k * gap >= low and value + (num - k) * gap <= high]
+    if not fitting:
+        return None
+    below = int(rng.choice(fitting))
+
+    def walk(count: int, room: int) -> NDArray[np.int64]:
+        widest = min(2 * gap, room // count) if count else gap
+        return np.cumsum(rng.integers(gap, widest + 1, count))
+
+    lower, upper = walk(below, value - low), walk(num - below, high - value)
+    return [int(value - step) for step in lower] + [int(value + step) for step in upper]
+
+
+def scaled_values(
+    value: float, rng: np.random.Generator, *, num: int, ratios: tuple[float, float], high: float = np.inf
+) -> list[float]:
+    """`num` multiples and fractions of a positive value, neighbours apart by a ratio within `ratios`.
+
+    As many as fit lie above the truth at most: none exceeds `high`, which is at least `value`.
+    """
+    steps = np.cumprod(rng.uniform(*ratios, num))
+    above = min(int(rng.integers(num + 1)), int(np.count_nonzero(value * steps <= high)))
+    return [float(value * step) for step in steps[:above]] + [float(value / step) for step in steps[: num - above]]

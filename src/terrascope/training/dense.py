@@ -1,0 +1,214 @@
+"""Stage 0: dense pre-training of both image encoders of `nano`, since nothing here starts from public weights.
+
+SAM-2 learns to decode a mask from a learned prompt per class; these prompts later are what the projected [SEG] state
+is drawn to. InternVL's vision tower learns the class shares of its patches.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import InternVLVisionModel, Sam2Model
+
+from terrascope.landcover import TERRASCOPE
+from terrascope.model import nano
+from terrascope.model.grounding import decode_masks, embed_features
+from terrascope.training.batches import DenseBatch, DenseSampler
+from terrascope.training.losses import LossWeights, segmentation_loss
+from terrascope.training.pool import Pool
+
+MEAN, STD = 0.3, 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseRecipe:
+    """Settings of one dense pre-training."""
+
+    num_steps: int
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_steps: int = 60
+    num_prompts: int = 4
+    seed: int = 0
+    evaluate_every: int = 250
+
+
+def initialize_narrow(module: nn.Module) -> None:
+    """PyTorch's own initialisation for linear and convolution layers, N(0, 1) for embeddings.
+
+    A normal with a standard deviation of 0.02, right for wide models, loses the signal of a narrow one.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            layer.reset_parameters()
+        elif isinstance(layer, nn.Embedding):
+            nn.init.normal_(layer.weight)
+
+
+class SamPretrainer(nn.Module):
+    """SAM-2 with one learned prompt per class and a dense head on its finest map (the head is not kept)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sam = Sam2Model(nano.sam2_config())
+        # Eager attention is faster here than the fused kernels: short windows, and a slow fused backward pass on CPUs.
+        self.sam.set_attn_implementation("eager")
+        initialize_narrow(self.sam)
+        self.class_prompts = nn.Parameter(torch.randn(len(TERRASCOPE), nano.SAM_WIDTH))
+        self.dense_head = nn.Conv2d(nano.SAM_WIDTH, len(TERRASCOPE), 1)
+
+    def forward(self, images: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Class indices `[B, P]` -> mask logits `[B, P, h, w]` and dense logits `[B, C, h, w]`."""
+        fine, middle, coarse = self.sam.vision_encoder((images - MEAN) / STD).fpn_hidden_states
+        embedding = embed_features(self.sam, fine, middle, coarse)
+        logits, _ = decode_masks(self.sam, embedding, self.class_prompts[prompts].to(fine.dtype))
+        return logits, self.dense_head(fine)
+
+
+class VisionPretrainer(nn.Module):
+    """InternVL's vision tower with a dense head on its patches (the head is not kept)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        config = nano.internvl_config(vocab_size=64, image_token_id=0)
+        self.tower = InternVLVisionModel(config.vision_config)
+        initialize_narrow(self.tower)
+        self.dense_head = nn.Linear(config.vision_config.hidden_size, len(TERRASCOPE))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images -> logits of the class shares of every patch `[B, C, 24, 24]`."""
+        size = nano.VISION_SIZE
+        images = functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+        patches = self.tower((images - MEAN) / STD).last_hidden_state[:, 1:]
+        edge = 2 * nano.TOKEN_GRID
+        return self.dense_head(patches).transpose(1, 2).unflatten(2, (edge, edge))
+
+
+def _dense_loss(logits: Tensor, batch: DenseBatch) -> Tensor:
+    weight = batch.weights[:, None] * batch.known[:, :, None, None]
+    loss = functional.binary_cross_entropy_with_logits(logits.float(), batch.targets, weight, reduction="none")
+    return loss.sum() / weight.sum().clamp_min(1) * 4
+
+
+def draw_prompts(batch: DenseBatch, num_prompts: int, rng: np.random.Generator) -> Tensor:
+    """Class indices `[B, P]` to ask for: mostly classes that are there, about a quarter that are known to be absent."""
+    rows = []
+    present = (batch.targets.mean((2, 3)) > 0.004) & batch.known
+    for row in range(len(batch.images)):
+        there = np.flatnonzero(present[row].numpy())
+        absent = np.flatnonzero((batch.known[row] & ~present[row]).numpy())
+        picks = []
+        for _ in range(num_prompts):
+            choice = absent if len(absent) and (not len(there) or rng.random() < 0.25) else there
+            picks.append(int(rng.choice(choice)))
+        rows.append(picks)
+    return torch.tensor(rows)
+
+
+def _sam_loss(model: SamPretrainer, batch: DenseBatch, recipe: DenseRecipe, rng: np.random.Generator) -> Tensor:
+    prompts = draw_prompts(batch, recipe.num_prompts, rng)
+    logits, dense = model(batch.images, prompts)
+    size = batch.targets.shape[-2:]
+    logits = functional.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
+    dense = functional.interpolate(dense.float(), size=size, mode="bilinear", align_corners=False)
+    rows = torch.arange(len(prompts))[:, None]
+    targets = batch.targets[rows, prompts].flatten(0, 1)
+    weights = batch.weights[:, None].expand(-1, prompts.shape[1], -1, -1).flatten(0, 1)
+    return segmentation_loss(logits.flatten(0, 1), targets, weights, LossWeights()) + _dense_loss(dense, batch)
+
+
+def _vision_loss(model: VisionPretrainer, batch: DenseBatch, recipe: DenseRecipe, rng: np.random.Generator) -> Tensor:
+    logits = model(batch.images)
+    edge = logits.shape[-1]
+    pooled = functional.adaptive_avg_pool2d(batch.targets, edge)
+    weights = functional.adaptive_avg_pool2d(batch.weights[:, None], edge)[:, 0]
+    return _dense_loss(logits, DenseBatch(batch.images, pooled, batch.known, weights))
+
+
+@torch.no_grad()
+def evaluate_hls(model: SamPretrainer | VisionPretrainer, pool: Pool) -> str:
+    """Mean IoU per question (classes over 3 % of a validation chip) on RGB, and the coverage error in points."""
+    model.eval()
+    scores: dict[str, list[float]] = {}
+    errors: dict[str, list[float]] = {}
+    for index in pool.select("val", "hls"):
+        image = torch.from_numpy(pool.views[index, 0].astype(np.float32) / 255)[None]
+        ids = torch.from_numpy(np.array(pool.ids[index])).long()
+        classes = [c for c in pool.frames[index].known if (ids == c).float().mean() > 0.03]
+        if not classes:
+            continue
+        with torch.autocast("cpu", torch.bfloat16):
+            if isinstance(model, SamPretrainer):
+                outputs = dict(zip(("prompted", "dense"), model(image, torch.tensor([classes])), strict=True))
+                outputs["dense"] = outputs["dense"][:, classes]
+            else:
+                outputs = {"dense": model(image)[:, classes]}
+        for name, logits in outputs.items():
+            full = functional.interpolate(logits.float(), size=ids.shape, mode="bilinear", align_corners=False)[0] > 0
+            for mask, c in zip(full, classes, strict=True):
+                truth = ids == c
+                scores.setdefault(name, []).append(float((mask & truth).sum() / (mask | truth).sum().clamp_min(1)))
+                errors.setdefault(name, []).append(float((mask.float().mean() - truth.float().mean()).abs()) * 100)
+    model.train()
+    return ", ".join(f"{n}: IoU {np.mean(scores[n]):.3f} coverage error {np.mean(errors[n]):.1f}" for n in scores)
+
+
+def pretrain(kind: str, pool: Pool, out: Path, recipe: DenseRecipe) -> None:
+    """Run one dense pre-training (`sam` or `vision`); write `<kind>.pt` into a folder, and resume from it."""
+    torch.manual_seed(recipe.seed)
+    model: SamPretrainer | VisionPretrainer = SamPretrainer() if kind == "sam" else VisionPretrainer()
+    sampler = DenseSampler(pool, recipe.seed)
+    rng = np.random.default_rng(recipe.seed + 1)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
+    )
+
+    def rate(step: int) -> float:
+        progress = min(1.0, step / recipe.num_steps)
+        return min(1.0, (step + 1) / recipe.warmup_steps) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    path, first = out / f"{kind}.pt", 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        first = state["step"]
+    started, running = time.time(), 0.0
+    for step in range(first, recipe.num_steps):
+        batch = sampler.draw(recipe.batch_size)
+        with torch.autocast("cpu", torch.bfloat16):
+            if isinstance(model, SamPretrainer):
+                loss = _sam_loss(model, batch, recipe, rng)
+            else:
+                loss = _vision_loss(model, batch, recipe, rng)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        running += loss.item()
+        if (step + 1) % 50 == 0:
+            print(
+                f"{kind} {step + 1}/{recipe.num_steps} loss {running / 50:.4f} {time.time() - started:.0f} s",
+                flush=True,
+            )
+            running = 0.0
+        if (step + 1) % recipe.evaluate_every == 0 or step + 1 == recipe.num_steps:
+            print(f"{kind} {step + 1}: hls val: {evaluate_hls(model, pool)}", flush=True)
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+            }
+            torch.save({**state, "step": step + 1}, path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)

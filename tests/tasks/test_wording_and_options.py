@@ -1,0 +1,123 @@
+"""Rounded numbers, words for classes and images, and wrong options that keep their distance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from terrascope.landcover import TERRASCOPE
+from terrascope.tasks.options import scaled_values, spaced_integers
+from terrascope.tasks.wording import (
+    NOUNS,
+    fill,
+    format_area,
+    format_distance,
+    format_share,
+    is_plural,
+    name_class,
+    name_image,
+)
+from terrascope.trace import METRES, SQUARE_METRES, stated_numbers
+
+
+@pytest.mark.parametrize(
+    ("coverage", "text"),
+    [(0.0, "0%"), (0.0099, "less than 1%"), (0.01, "1%"), (0.344, "34%"), (0.999, "100%"), (1.0, "100%")],
+)
+def test_shares(coverage: float, text: str) -> None:
+    assert format_share(coverage) == text
+
+
+@pytest.mark.parametrize(
+    ("area_m2", "text"),
+    [
+        (0.0, "0 m2"),
+        (0.25, "0.25 m2"),
+        (4321, "4300 m2"),
+        (9940, "9900 m2"),
+        (9960, "1 ha"),
+        (66_000, "6.6 ha"),
+        (2_204_000, "220 ha"),
+        (9_960_000, "10 km2"),
+        (15_513_600, "16 km2"),
+        (123e9, "120000 km2"),
+    ],
+)
+def test_areas(area_m2: float, text: str) -> None:
+    assert format_area(area_m2) == text
+
+
+@pytest.mark.parametrize(
+    ("distance_m", "text"),
+    [(0.0, "0 m"), (6.08, "6.1 m"), (44.3, "44 m"), (124, "120 m"), (994, "990 m"), (996, "1 km"), (15_260, "15 km")],
+)
+def test_distances(distance_m: float, text: str) -> None:
+    assert format_distance(distance_m) == text
+
+
+@given(st.floats(0.01, 5.1e14), st.floats(0.01, 4e7))
+def test_formatted_numbers_are_read_back_within_five_percent(area_m2: float, distance_m: float) -> None:
+    """Up to the surface of the Earth and the length of its equator."""
+    (area,) = stated_numbers(f"The area is {format_area(area_m2)}.")
+    assert area.value * SQUARE_METRES[area.unit] == pytest.approx(area_m2, rel=0.0501)
+    (distance,) = stated_numbers(f"They are {format_distance(distance_m)} apart.")
+    assert distance.value * METRES[distance.unit] == pytest.approx(distance_m, rel=0.0501)
+
+
+def test_every_word_for_a_class_leads_back_to_it() -> None:
+    rng = np.random.default_rng(0)
+    adjectives = {noun: alias for alias, noun in NOUNS.items()}
+    for class_id, land_class in enumerate(TERRASCOPE.classes):
+        words = {name_class(land_class, rng) for _ in range(100)}
+        assert land_class.plural in words
+        assert all(TERRASCOPE.id_of(adjectives.get(word, word)) == class_id for word in words)
+
+
+def test_words_for_an_image() -> None:
+    rng = np.random.default_rng(0)
+    assert name_image(0, 1, rng) == "the image"
+    assert {name_image(1, 2, rng) for _ in range(40)} == {"image 2", "the second image"}
+    assert name_image(7, 9, rng) == "image 8"
+
+
+def test_verbs_agree_with_their_class() -> None:
+    rng = np.random.default_rng(0)
+    template = ("{does} {first} border {second}{in_image}?",)
+    assert fill(template, rng, date=0, num_dates=1, first="crops", second="water") == "Do crops border water?"
+    assert fill(template, rng, date=0, num_dates=1, first="grass", second="water") == "Does grass border water?"
+    assert is_plural("water bodies") and not is_plural("grass")
+
+
+@given(st.integers(0, 100), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_spaced_integers_keep_their_distance(value: int, gap: int, seed: int) -> None:
+    others = spaced_integers(value, np.random.default_rng(seed), num=3, gap=gap, low=0, high=100)
+    assert others is not None
+    values = sorted([value, *others])
+    assert values[0] >= 0 and values[-1] <= 100
+    assert min(np.diff(values)) >= gap
+
+
+def test_integers_that_do_not_fit_are_refused() -> None:
+    assert spaced_integers(5, np.random.default_rng(0), num=3, gap=4, low=0, high=10) is None
+
+
+@given(st.floats(0.01, 1e9), st.floats(1.0, 20.0), st.integers(0, 2**32 - 1))
+def test_scaled_values_keep_their_ratio(value: float, room: float, seed: int) -> None:
+    high = value * room
+    others = scaled_values(value, np.random.default_rng(seed), num=3, ratios=(1.4, 2.2), high=high)
+    values = np.sort([value, *others])
+    assert len(values) == 4 and values[-1] <= high * (1 + 1e-12)
+    assert (values[1:] / values[:-1]).min() >= 1.4 - 1e-9
+    assert len({format_area(option) for option in values}) == 4
+
+
+def test_the_truth_has_every_rank() -> None:
+    rng = np.random.default_rng(0)
+    ranks = {
+        sorted([50, *(spaced_integers(50, rng, num=3, gap=8, low=0, high=100) or [])]).index(50) for _ in range(60)
+    }
+    assert ranks == {0, 1, 2, 3}
+    ranks = {sum(other < 50 for other in scaled_values(50, rng, num=3, ratios=(1.4, 2.2))) for _ in range(60)}
+    assert ranks == {0, 1, 2, 3}

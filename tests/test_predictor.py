@@ -1,0 +1,210 @@
+"""Answers: masks at their steps, measured and checked, and read back from their files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from rasterio.transform import from_origin
+from shapely.geometry import shape as to_geometry
+
+from oracle import HEIGHT, TREE, WATER, WIDTH, Oracle, ground, make_scene, write_picture
+from terrascope.errors import OutputError, QuestionError, ScaleError
+from terrascope.masks import decode_rle
+from terrascope.predictor import Answer, Predictor
+from terrascope.rasters.read import open_scene
+
+SHARE = "What percentage of the image is water?"
+
+
+def reason(
+    reasoning: str, *masks: np.ndarray, options: tuple[str, ...] = (), num_dates: int = 1, image: int = 1
+) -> Answer:
+    return Answer.from_reasoning(
+        scene=make_scene(gsd_m=10, num_dates=num_dates),
+        question=SHARE,
+        options=options,
+        reasoning=reasoning,
+        groundings=[ground(mask, image=image) for mask in masks],
+        model="test",
+    )
+
+
+def test_every_step_carries_its_mask_and_what_it_measures() -> None:
+    predictor: Predictor = Oracle()
+    answer = predictor.ask(make_scene(gsd_m=10), SHARE, options=["A. 5%", "B. 10%"])
+    water, tree = answer.steps
+    assert answer.text == "B"
+    assert answer.option == "10%"
+    assert answer.options == ("5%", "10%")
+    assert np.array_equal(answer.masks[0], WATER)
+    assert np.array_equal(answer.masks[1], TREE)
+    assert [
+        np.array_equal(step.mask, mask) for step, mask in zip(answer.trace.grounded_steps, answer.masks, strict=True)
+    ] == [True, True]
+    assert (water.measurement.num_pixels, water.measurement.coverage, water.measurement.area_m2) == (200, 0.1, 20_000.0)
+    assert (tree.measurement.num_pixels, tree.measurement.coverage, tree.measurement.area_m2) == (250, 0.125, 25_000.0)
+    assert (water.text, water.finding) == ("The water:", "It covers 10% of the image.")
+    assert (water.num_tokens, water.num_optical_tokens, water.num_sar_tokens, water.confidence) == (9, 7, 2, 0.75)
+    assert water.distance_m is None
+    # From row 19, column 9 to row 30, column 25.
+    assert tree.distance_m == pytest.approx(10 * np.hypot(11, 16))
+    assert answer.num_disagreements == 0
+    assert answer.notes == ()
+
+
+def test_a_number_that_the_mask_contradicts_is_flagged() -> None:
+    answer = Oracle(stated_percent=30).ask(make_scene(), SHARE)
+    (disagreement,) = answer.steps[0].disagreements
+    assert (disagreement.stated, disagreement.measured, disagreement.unit) == (30.0, 10.0, "%")
+    assert answer.steps[1].disagreements == ()
+    assert answer.num_disagreements == 1
+
+
+def test_pixels_without_measurement_count_nowhere() -> None:
+    scene = make_scene(gsd_m=10)
+    scene.observations[0].valid[:10] = False
+    step = Oracle().ask(scene, SHARE).steps[0]
+    assert (step.measurement.num_pixels, step.measurement.area_m2) == (100, 10_000.0)
+    assert step.measurement.coverage == pytest.approx(100 / 1500)
+
+
+def test_an_answer_that_names_no_option_says_so() -> None:
+    answer = reason("<think>The water: [SEG]</think><answer>perhaps</answer>", WATER, options=("5%", "10%"))
+    assert (answer.text, answer.option) == ("perhaps", None)
+    assert answer.notes == ("The answer names none of the options.",)
+
+
+def test_a_reasoning_without_an_answer_says_so() -> None:
+    answer = reason("<think>The water: [SEG] It covers", WATER)
+    assert answer.text == ""
+    assert answer.notes == ("The reasoning ended without an answer.",)
+
+
+def test_empty_masks_and_missing_images_are_noted() -> None:
+    nothing = np.zeros((HEIGHT, WIDTH), bool)
+    answer = reason("<think>The snow: Image: 9 [SEG]</think><answer>none</answer>", nothing, num_dates=2, image=2)
+    assert answer.steps[0].image == 2
+    assert answer.steps[0].measurement.position is None
+    assert answer.notes == (
+        "The reasoning names Image: 9, which the scene does not have.",
+        "The mask of step 1 is empty.",
+    )
+
+
+def test_as_many_masks_as_seg_tokens() -> None:
+    with pytest.raises(ValueError, match=r"1 \[SEG\] tokens, but 2 masks"):
+        reason("<think>[SEG]</think><answer>x</answer>", WATER, TREE)
+    with pytest.raises(ValueError, match="lies on image 3, but the scene has 1"):
+        reason("<think>[SEG]</think><answer>x</answer>", WATER, image=3)
+
+
+def test_the_dictionary_is_json_with_units_in_its_keys() -> None:
+    told = Oracle(stated_percent=30).ask(make_scene(gsd_m=10), SHARE, options=["5%", "30%"]).to_dict()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert told["schema"] == "terrascope-answer/1"
+    assert (told["model"], told["question"], told["options"]) == ("oracle", SHARE, ["5%", "30%"])
+    assert (told["answer"], told["answer_option"], told["num_disagreements"]) == ("B", "30%", 1)
+    assert told["conclusion"] == "So the answer is B."
+    assert told["scene"] == {
+        "height_px": HEIGHT,
+        "width_px": WIDTH,
+        "crs": None,
+        "scale_basis": "stated: 10 m",
+        "images": [
+            {
+                "image": 1,
+                "date": None,
+                "optical": {
+                    "source": "scene.png",
+                    "sensor": "rgb",
+                    "bands": ["red", "green", "blue"],
+                    "valid_percent": 100.0,
+                },
+                "sar": None,
+            }
+        ],
+    }
+    step = told["steps"][0]
+    assert np.array_equal(decode_rle(step.pop("mask_rle")), WATER)
+    assert step == {
+        "step": 1,
+        "text": "The water:",
+        "finding": "It covers 30% of the image.",
+        "image": 1,
+        "date": None,
+        "num_pixels": 200,
+        "coverage_percent": 10.0,
+        "area_m2": 20_000.0,
+        "scale_basis": "stated: 10 m",
+        "num_objects": 1,
+        "position": "northwestern part",
+        "distance_to_previous_step_m": None,
+        "confidence": 0.75,
+        "num_tokens": 9,
+        "num_optical_tokens": 7,
+        "num_sar_tokens": 2,
+        "agrees": False,
+        "disagreements": [
+            {"stated": 30.0, "measured": 10.0, "unit": "%", "message": "The text says 30 %, but the mask shows 10 %."}
+        ],
+    }
+
+
+def test_without_a_scale_areas_are_null_and_coverage_stays() -> None:
+    step = Oracle().ask(make_scene(), SHARE).to_dict()["steps"][1]
+    assert (step["area_m2"], step["scale_basis"], step["distance_to_previous_step_m"]) == (None, None, None)
+    assert step["coverage_percent"] == 12.5
+
+
+def test_saved_files_are_read_back(tmp_path: Path) -> None:
+    scene = open_scene(optical=[write_picture(tmp_path / "scene.tif", located=True)])
+    answer = Oracle().ask(scene, SHARE)
+    files = answer.save(tmp_path / "out")
+    assert {name: path.parent for name, path in files.items()} == dict.fromkeys(
+        ("answer.json", "overlay.png", "masks.tif", "masks.geojson"), tmp_path / "out"
+    )
+    assert json.loads(files["answer.json"].read_text(encoding="utf-8")) == answer.to_dict()
+    with rasterio.open(files["masks.tif"]) as dataset:
+        assert dataset.crs.to_epsg() == 32633
+        assert dataset.transform == from_origin(500_000, 5_000_000, 10, 10)
+        assert np.array_equal(dataset.read(1) == 1, WATER)
+        assert np.array_equal(dataset.read(2) == 1, TREE)
+    features = json.loads(files["masks.geojson"].read_text())["features"]
+    west, south, east, north = to_geometry(features[0]["geometry"]).bounds
+    assert [f["properties"]["coverage_percent"] for f in features] == [10.0, 12.5]
+    assert "mask_rle" not in features[0]["properties"]
+    # 500,000 m is the central meridian, 15 degrees east; the scene begins there and the water is 100 m wide.
+    assert west == pytest.approx(15.0, abs=1e-6)
+    assert east == pytest.approx(15.0 + 100 / (111_320 * np.cos(np.radians(north))), rel=1e-5)
+    assert (north - south) * 111_135 == pytest.approx(200, rel=2e-3)
+    with Image.open(files["overlay.png"]) as picture:
+        assert picture.width >= WIDTH
+
+
+def test_saving_again_leaves_nothing_of_the_answer_before(tmp_path: Path) -> None:
+    Oracle().ask(make_scene(), SHARE).save(tmp_path)
+    files = reason("<think>There is none.</think><answer>0%</answer>").save(tmp_path)
+    assert (
+        sorted(p.name for p in tmp_path.iterdir()) == ["answer.json", "masks.geojson", "overlay.png"] == sorted(files)
+    )
+    assert json.loads((tmp_path / "answer.json").read_text())["steps"] == []
+
+
+def test_a_file_in_the_way_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputError, match="a file stands where the output folder should be"):
+        Oracle().ask(make_scene(), SHARE).save(tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_what_cannot_be_asked_is_refused() -> None:
+    with pytest.raises(ScaleError, match="--gsd METRES"):
+        Oracle().ask(make_scene(), "What is the area of the water?")
+    with pytest.raises(QuestionError, match="the question is empty"):
+        Oracle().ask(make_scene(), " ")
