@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
 
 from terrascope.errors import ModelError
 from terrascope.model.configuration import TerraScopeConfig
@@ -24,6 +31,9 @@ def register() -> None:
     AutoConfig.register(TerraScopeConfig.model_type, TerraScopeConfig, exist_ok=True)
     AutoModelForImageTextToText.register(TerraScopeConfig, TerraScopeForConditionalGeneration, exist_ok=True)
     AutoProcessor.register(TerraScopeConfig, TerraScopeProcessor, exist_ok=True)
+    # The library knows two backends and takes "pil" where torchvision is missing; ours is plain torch.
+    backends = {"pil": TerraScopeImageProcessor, "torchvision": TerraScopeImageProcessor}
+    AutoImageProcessor.register(TerraScopeConfig, image_processor_classes=backends, exist_ok=True)
 
 
 def locate(name: str) -> str:
@@ -66,11 +76,13 @@ def load(
         ModelError: the checkpoint cannot be found, fetched or read, or does not fit its own configuration.
     """
     place = locate(name)
+    # A bar for half a second of loading would stand in the middle of the answer.
+    logging.disable_progress_bar()
     try:
         processor = AutoProcessor.from_pretrained(place)
         model, report = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype, output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise ModelError(f"model {name!r} cannot be loaded: {reason}") from error
     if not isinstance(model, TerraScopeForConditionalGeneration) or not isinstance(processor, TerraScopeProcessor):
         raise ModelError(f"model {name!r} is a {type(model).__name__}; give a TerraScope checkpoint")

@@ -130,21 +130,24 @@ def ground(
 ) -> tuple[Tensor, float]:
     """The mask bool `[H, W]` of a [SEG] state `[D]` on a pair, and its confidence.
 
-    With an optical and a SAR image, the mask is decoded on both and their logits are averaged where both were
-    measured: under a cloud the optical logits are undecided and SAR decides. The confidence is the mean probability
-    inside the mask; for an empty mask, one minus the highest probability anywhere.
+    With an optical and a SAR image, the mask is decoded on both and their logits are fused where both were measured;
+    elsewhere the one that was measured decides. The confidence is the mean probability inside the mask; for an empty
+    mask, one minus the highest probability anywhere.
     """
-    places = list(encoded.pairs[pair].values())
+    places = [encoded.pairs[pair][kind] for kind in ("optical", "sar") if kind in encoded.pairs[pair]]
     rows = torch.tensor(places, device=model.device)
     states = seg_state.expand(len(places), 1, -1)
     logits, _ = model.decode_masks(encoded.embeddings[rows], states)
     shape = tuple(encoded.inputs.valid[places[0]].shape)
-    full = resize_logits(logits, (shape[0], shape[1]))[:, 0].cpu()
+    full = resize_logits(logits, (shape[0], shape[1]))[:, 0]
     valid = torch.stack([encoded.inputs.valid[place] for place in places])
-    mean = (full * valid).sum(0) / valid.sum(0).clamp_min(1)
+    fused = full[0].cpu()
+    if len(places) > 1:
+        single = torch.where(valid[0], full[0].cpu(), full[1].cpu())
+        fused = torch.where(valid.all(0), model.mask_fusion(full[0], full[1]).cpu(), single)
     seen = valid.any(0)
-    mask = (mean > 0) & seen
-    probability = torch.sigmoid(mean)
+    mask = (fused > 0) & seen
+    probability = torch.sigmoid(fused)
     confidence = probability[mask].mean() if mask.any() else 1 - probability[seen].max()
     return mask, float(confidence)
 

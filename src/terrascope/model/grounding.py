@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Sam2Model
 
@@ -70,6 +70,33 @@ def decode_masks(sam: Sam2Model, embedding: ImageEmbedding, prompts: Tensor) -> 
         high_resolution_features=[embedding.fine, embedding.middle],
     )
     return logits[:, :, 0], quality[:, :, 0]
+
+
+class MaskFusion(nn.Module):
+    """Mask logits of an optical and a SAR image of one date -> logits of the ground, pixel by pixel.
+
+    Their mean, corrected by a small network of the two. Untrained, the correction is zero. Trained, it can tell an
+    optical logit that is undecided under a cloud from one that denies, and then follow SAR.
+    """
+
+    WIDTH = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(2, self.WIDTH)
+        self.correction = nn.Linear(self.WIDTH, 1)
+
+    def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
+        """Logits of any one shape -> fused logits of that shape, float32."""
+        both = torch.stack([optical, sar], dim=-1).float()
+        # Beyond a few units a logit only says "sure"; tanh keeps such pixels from ruling the correction.
+        hidden = functional.gelu(self.hidden(4 * torch.tanh(both / 4)))
+        return both.mean(-1) + self.correction(hidden)[..., 0]
+
+    def reset(self) -> None:
+        """Make the correction zero."""
+        nn.init.zeros_(self.correction.weight)
+        nn.init.zeros_(self.correction.bias)
 
 
 def resize_logits(logits: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import InternVLForConditionalGeneration, PreTrainedModel, Sam2Model
 from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput
 
 from terrascope.model.configuration import TerraScopeConfig
-from terrascope.model.grounding import ImageEmbedding, decode_masks, encode_images
+from terrascope.model.grounding import ImageEmbedding, MaskFusion, decode_masks, encode_images
 
 
 @dataclass
@@ -49,7 +50,14 @@ class TerraScopeForConditionalGeneration(PreTrainedModel):
         width = config.vlm_config.text_config.hidden_size
         prompt_width = config.sam_config.prompt_encoder_config.hidden_size
         self.seg_projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, prompt_width))
+        self.mask_fusion = MaskFusion()
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, MaskFusion):
+            module.reset()
 
     def get_input_embeddings(self) -> nn.Module:
         return self.vlm.get_input_embeddings()

@@ -21,7 +21,7 @@ from terrascope.landcover import TERRASCOPE
 from terrascope.model import nano
 from terrascope.model.grounding import decode_masks, embed_features
 from terrascope.training.batches import DenseBatch, DenseSampler
-from terrascope.training.losses import LossWeights, segmentation_loss
+from terrascope.training.losses import ENTROPY_FIRST, OVERLAP_FIRST, LossWeights, segmentation_loss
 from terrascope.training.pool import Pool
 
 MEAN, STD = 0.3, 0.25
@@ -29,9 +29,13 @@ MEAN, STD = 0.3, 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class DenseRecipe:
-    """Settings of one dense pre-training."""
+    """Settings of one dense pre-training: a cosine of `num_steps`, then a second, lower one of `polish_steps`."""
 
     num_steps: int
+    polish_steps: int = 0
+    polish_rate: float = 0.4
+    loss: LossWeights = ENTROPY_FIRST
+    polish_loss: LossWeights = OVERLAP_FIRST
     batch_size: int = 16
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -113,7 +117,9 @@ def draw_prompts(batch: DenseBatch, num_prompts: int, rng: np.random.Generator) 
     return torch.tensor(rows)
 
 
-def _sam_loss(model: SamPretrainer, batch: DenseBatch, recipe: DenseRecipe, rng: np.random.Generator) -> Tensor:
+def _sam_loss(
+    model: SamPretrainer, batch: DenseBatch, recipe: DenseRecipe, rng: np.random.Generator, loss: LossWeights
+) -> Tensor:
     prompts = draw_prompts(batch, recipe.num_prompts, rng)
     logits, dense = model(batch.images, prompts)
     size = batch.targets.shape[-2:]
@@ -122,10 +128,10 @@ def _sam_loss(model: SamPretrainer, batch: DenseBatch, recipe: DenseRecipe, rng:
     rows = torch.arange(len(prompts))[:, None]
     targets = batch.targets[rows, prompts].flatten(0, 1)
     weights = batch.weights[:, None].expand(-1, prompts.shape[1], -1, -1).flatten(0, 1)
-    return segmentation_loss(logits.flatten(0, 1), targets, weights, LossWeights()) + _dense_loss(dense, batch)
+    return segmentation_loss(logits.flatten(0, 1), targets, weights, loss) + _dense_loss(dense, batch)
 
 
-def _vision_loss(model: VisionPretrainer, batch: DenseBatch, recipe: DenseRecipe, rng: np.random.Generator) -> Tensor:
+def _vision_loss(model: VisionPretrainer, batch: DenseBatch) -> Tensor:
     logits = model(batch.images)
     edge = logits.shape[-1]
     pooled = functional.adaptive_avg_pool2d(batch.targets, edge)
@@ -165,15 +171,16 @@ def pretrain(kind: str, pool: Pool, out: Path, recipe: DenseRecipe) -> None:
     """Run one dense pre-training (`sam` or `vision`); write `<kind>.pt` into a folder, and resume from it."""
     torch.manual_seed(recipe.seed)
     model: SamPretrainer | VisionPretrainer = SamPretrainer() if kind == "sam" else VisionPretrainer()
-    sampler = DenseSampler(pool, recipe.seed)
-    rng = np.random.default_rng(recipe.seed + 1)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
     )
 
     def rate(step: int) -> float:
-        progress = min(1.0, step / recipe.num_steps)
-        return min(1.0, (step + 1) / recipe.warmup_steps) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        polishing = step >= recipe.num_steps and recipe.polish_steps > 0
+        peak = recipe.polish_rate if polishing else 1.0
+        progress = (step - recipe.num_steps) / recipe.polish_steps if polishing else step / recipe.num_steps
+        falling = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return min(1.0, (step + 1) / recipe.warmup_steps) * peak * falling
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     path, first = out / f"{kind}.pt", 0
@@ -184,13 +191,18 @@ def pretrain(kind: str, pool: Pool, out: Path, recipe: DenseRecipe) -> None:
         schedule.load_state_dict(state["schedule"])
         first = state["step"]
     started, running = time.time(), 0.0
-    for step in range(first, recipe.num_steps):
+    # A resumed run goes on with batches of its own instead of repeating the first ones.
+    sampler = DenseSampler(pool, recipe.seed + first)
+    rng = np.random.default_rng(recipe.seed + first + 1)
+    total = recipe.num_steps + recipe.polish_steps
+    for step in range(first, total):
         batch = sampler.draw(recipe.batch_size)
         with torch.autocast("cpu", torch.bfloat16):
             if isinstance(model, SamPretrainer):
-                loss = _sam_loss(model, batch, recipe, rng)
+                weights = recipe.loss if step < recipe.num_steps else recipe.polish_loss
+                loss = _sam_loss(model, batch, recipe, rng, weights)
             else:
-                loss = _vision_loss(model, batch, recipe, rng)
+                loss = _vision_loss(model, batch)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -199,11 +211,11 @@ def pretrain(kind: str, pool: Pool, out: Path, recipe: DenseRecipe) -> None:
         running += loss.item()
         if (step + 1) % 50 == 0:
             print(
-                f"{kind} {step + 1}/{recipe.num_steps} loss {running / 50:.4f} {time.time() - started:.0f} s",
+                f"{kind} {step + 1}/{total} loss {running / 50:.4f} {time.time() - started:.0f} s",
                 flush=True,
             )
             running = 0.0
-        if (step + 1) % recipe.evaluate_every == 0 or step + 1 == recipe.num_steps:
+        if (step + 1) % recipe.evaluate_every == 0 or step + 1 == total:
             print(f"{kind} {step + 1}: hls val: {evaluate_hls(model, pool)}", flush=True)
             state = {
                 "model": model.state_dict(),

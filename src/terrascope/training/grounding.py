@@ -1,7 +1,8 @@
 """Stage 1 (grounded pre-training): [SEG] states of the frozen language model become masks.
 
-Only SAM-2's mask decoder and the [SEG] projection move (paper, Sec. 3.2 and Appendix E.1). For `nano` it comes after
-the language model has learned to write, since there is no public one to start from; docs/decisions.md says why.
+Only the [SEG] projection, SAM-2's mask decoder and the fusion of optical and SAR logits move (paper, Sec. 3.2 and
+Appendix E.1). For `nano` it comes after the language model has learned to write, since there is no public one to start
+from; docs/decisions.md says why.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
 from terrascope.model.tiles import TileLayout
 from terrascope.training.instruct import InstructSample, SampleStream, project_batch
-from terrascope.training.losses import LossWeights, segmentation_loss
+from terrascope.training.losses import OVERLAP_FIRST, LossWeights, segmentation_loss
 from terrascope.training.pool import Pool
 from terrascope.training.sequence import build_sequence, pad_sequences
 
@@ -40,6 +41,7 @@ class GroundingRecipe:
     learning_rate: float = 3e-4
     weight_decay: float = 0.01
     warmup_steps: int = 30
+    loss: LossWeights = OVERLAP_FIRST
     seed: int = 0
 
 
@@ -122,6 +124,7 @@ def _grounding_loss(
     pool: Pool,
     collected: SegStates,
     rows: list[int],
+    settings: LossWeights,
 ) -> Tensor:
     keys = [(row, key) for row in rows for key in collected.images[row]]
     distinct = list(dict.fromkeys(key for _, key in keys))
@@ -137,14 +140,15 @@ def _grounding_loss(
     logits, _ = decode_masks(model.sam, embedding, prompts[:, None].to(embedding.features.dtype))
     size = (TARGET_SIZE, TARGET_SIZE)
     single = functional.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)[:, 0]
-    counts = torch.bincount(owners, minlength=len(rows))[:, None, None]
-    fused = torch.zeros(len(rows), *size).index_add(0, owners, single) / counts
     masks, weights = collected.masks[rows].float(), collected.weights[rows].float()
-    settings = LossWeights()
-    # What inference thresholds is the mean over the modalities; the single ones keep each modality useful by itself.
-    return segmentation_loss(fused, masks, weights, settings) + 0.5 * segmentation_loss(
-        single, masks[owners], weights[owners], settings
-    )
+    loss = segmentation_loss(single, masks[owners], weights[owners], settings)
+    paired = [number for number, row in enumerate(rows) if len(collected.images[row]) == 2]
+    if paired:
+        # The images of a row follow each other, optical first.
+        first = torch.tensor([int((owners == number).nonzero()[0, 0]) for number in paired])
+        fused = model.mask_fusion(single[first], single[first + 1])
+        loss = loss + segmentation_loss(fused, masks[paired], weights[paired], settings)
+    return loss
 
 
 def train_grounding(
@@ -156,11 +160,13 @@ def train_grounding(
     out: Path,
     recipe: GroundingRecipe,
 ) -> None:
-    """Run the stage and write `grounding.pt` (projection and mask decoder) into a folder."""
+    """Run the stage and write `grounding.pt` (projection, mask decoder, fusion) into a folder."""
     stream = SampleStream(pool, processor, model.config.token_grid**2, recipe.seed + 77)
     model.requires_grad_(False)
     collected = collect_states(model, features, stream, recipe.num_states)
-    parameters = [*model.seg_projection.parameters(), *model.sam.mask_decoder.parameters()]
+    model.mask_fusion.reset()
+    trained = [model.seg_projection, model.sam.mask_decoder, model.mask_fusion]
+    parameters = [parameter for module in trained for parameter in module.parameters()]
     for parameter in parameters:
         parameter.requires_grad_(True)
     print(
@@ -177,7 +183,7 @@ def train_grounding(
             group["lr"] = recipe.learning_rate * rate
         rows = rng.choice(len(collected.images), recipe.batch_size, replace=False).tolist()
         with torch.autocast("cpu", torch.bfloat16):
-            loss = _grounding_loss(model, processor, pool, collected, rows)
+            loss = _grounding_loss(model, processor, pool, collected, rows, recipe.loss)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -189,6 +195,10 @@ def train_grounding(
                 flush=True,
             )
             running = 0.0
-    kept = {k: v for k, v in model.state_dict().items() if k.startswith(("seg_projection.", "sam.mask_decoder."))}
+    kept = {
+        k: v
+        for k, v in model.state_dict().items()
+        if k.startswith(("seg_projection.", "sam.mask_decoder.", "mask_fusion."))
+    }
     torch.save(kept, out / "grounding.part")
     (out / "grounding.part").replace(out / "grounding.pt")

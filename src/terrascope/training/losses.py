@@ -18,6 +18,14 @@ class LossWeights:
     dice: float = 0.5
 
 
+ENTROPY_FIRST = LossWeights()
+"""The ratio of the paper's predecessors: a steady start, since cross-entropy has a gradient at every pixel."""
+
+OVERLAP_FIRST = LossWeights(cross_entropy=1.0, dice=1.5)
+"""For the last stretch: cross-entropy draws a mask only where the class is likelier than not, Dice wherever drawing it
+makes the overlap larger. Classes that look alike (grass, crop, shrub) stay without a mask otherwise."""
+
+
 def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor, settings: LossWeights) -> Tensor:
     """Pixel cross-entropy and Dice of masks.
 

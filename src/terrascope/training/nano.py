@@ -42,15 +42,16 @@ class NanoRecipe:
     num_scenes: int = 1500
     num_validation_scenes: int = 90
     sam_steps: int = 2400
+    sam_polish_steps: int = 600
     vision_steps: int = 800
-    instruct_steps: int = 2400
-    grounding_steps: int = 400
-    num_states: int = 4096
+    instruct_steps: int = 1150
+    grounding_steps: int = 200
+    num_states: int = 2048
 
 
-def _pretrain(kind: str, folder: Path, num_steps: int) -> None:
+def _pretrain(kind: str, folder: Path, recipe: DenseRecipe) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    pretrain(kind, Pool.open(folder / "pool"), folder, DenseRecipe(num_steps=num_steps))
+    pretrain(kind, Pool.open(folder / "pool"), folder, recipe)
 
 
 def make_tokenizer(pool: Pool, num_texts: int = 3000) -> PreTrainedTokenizerFast:
@@ -116,8 +117,11 @@ def train(folder: Path, data: Path | None, recipe: NanoRecipe) -> Path:
         num_workers=workers,
     )
     with ProcessPoolExecutor(2) as executor:
-        stages = [("sam", recipe.sam_steps), ("vision", recipe.vision_steps)]
-        for future in [executor.submit(_pretrain, kind, folder, steps) for kind, steps in stages]:
+        stages = {
+            "sam": DenseRecipe(num_steps=recipe.sam_steps, polish_steps=recipe.sam_polish_steps),
+            "vision": DenseRecipe(num_steps=recipe.vision_steps),
+        }
+        for future in [executor.submit(_pretrain, kind, folder, stage) for kind, stage in stages.items()]:
             future.result()
     model, processor = prepare_language(folder, pool)
     prompts = load_encoders(model, folder, kinds=("sam", "vision"))
