@@ -13,6 +13,7 @@ from terrascope.errors import ScaleError
 from terrascope.landcover import TERRASCOPE
 from terrascope.scene import LabelMap, Pair, Scene
 from terrascope.sources import hls_worldcover, ombria
+from terrascope.sources.chips import Chip
 from terrascope.sources.synthetic import SyntheticSample, make_sample
 from terrascope.tasks import TASKS, LabelledScene, Question
 from terrascope.tasks.wording import format_share
@@ -90,7 +91,7 @@ def label_generated(sample: SyntheticSample, shown: Shown) -> tuple[LabelMap, ..
     return tuple(maps)
 
 
-def chip_scenes(source: str, chips: Iterable[hls_worldcover.Chip]) -> Iterator[ValidationScene]:
+def chip_scenes(source: str, chips: Iterable[Chip]) -> Iterator[ValidationScene]:
     """The chips of a source, each as every modality that it has shows it."""
     for chip in chips:
         has_sar = chip.scene.pairs[0].sar is not None

@@ -21,7 +21,8 @@ from terrascope.georeference import Georeference
 from terrascope.landcover import TERRASCOPE
 from terrascope.rasters.sensors import render
 from terrascope.scene import LabelMap, Observation, Scene
-from terrascope.sources.hls_worldcover import CLASS_IDS, Chip
+from terrascope.sources.chips import Chip
+from terrascope.sources.hls_worldcover import CLASS_IDS
 from terrascope.sources.synthetic import make_sample
 from terrascope.tasks import Question
 from terrascope.trace import Trace

@@ -166,9 +166,6 @@ def test_a_processor_whose_files_are_damaged(folder: Path, name: str) -> None:
     assert said(folder).startswith(f"model {str(folder)!r}")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="load() lets the AttributeError of a sub-configuration that is no object through"
-)
 @pytest.mark.parametrize("entries", [{"vlm_config": "large"}, {"sam_config": 7}])
 def test_a_configuration_with_entries_of_the_wrong_kind(folder: Path, entries: dict[str, Any]) -> None:
     edit_config(folder, **entries)

@@ -35,7 +35,7 @@ def replay(tiny: Loaded, scene: Scene, text: str, masks: Sequence[np.ndarray], *
     encoded, prompt = prepare(tiny, scene)
     ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     settings = GenerationSettings(**limits)
-    return reason(model, processor, encoded, prompt, settings, forced_ids=ids, forced_masks=masks)
+    return reason(model, processor, encoded, prompt, settings, forced_ids=ids, forced_masks=masks, keep_record=True)
 
 
 def scenes(sample) -> dict[str, Scene]:  # type: ignore[no-untyped-def]

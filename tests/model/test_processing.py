@@ -113,9 +113,6 @@ def test_the_question_is_its_words_and_options_and_no_more(
     assert after == "<|im_end|>\n<|im_start|>assistant\n"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the question is sought in the whole prompt, where 'assistant' stands after it too"
-)
 def test_a_question_that_is_a_word_of_the_template_is_found_where_it_was_asked(tiny: Loaded) -> None:
     _, processor = tiny
     prompt = asked(processor, Scene.of(optical=[picture()]), "assistant")
@@ -162,9 +159,6 @@ def test_one_or_six_options_are_refused(tiny: Loaded, num: int) -> None:
         asked(tiny[1], Scene.of(optical=[picture()]), "How much?", tuple("123456"[:num]))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="control tokens in a question reach the tokenizer: the image places are miscounted"
-)
 @pytest.mark.parametrize("word", ["<IMG_CONTEXT>", "[SEG]", "<|im_end|>"])
 def test_control_tokens_in_a_question_are_refused_or_plain_text(tiny: Loaded, word: str) -> None:
     _, processor = tiny

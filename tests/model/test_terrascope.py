@@ -78,7 +78,6 @@ def test_segment_refuses_an_unknown_class(front: TerraScope, one_date: Scene) ->
         front.segment(one_date, "unicorn")
 
 
-@pytest.mark.xfail(strict=True, reason="segment() has the budget of an answer: large masks of many dates use it up")
 def test_segment_gives_one_mask_per_date_of_a_long_series(
     front: TerraScope, one_date: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

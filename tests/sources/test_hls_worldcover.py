@@ -12,7 +12,8 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from terrascope.errors import SceneError
 from terrascope.landcover import TERRASCOPE, UNLABELLED
-from terrascope.sources.hls_worldcover import CLASS_IDS, read_chips, read_split
+from terrascope.sources.chips import read_split
+from terrascope.sources.hls_worldcover import CLASS_IDS, read_chips
 
 BANDS = ("B01", "B02", "B03", "B04", "B8A", "B11", "B12", "Fmask")
 CODES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100, 0)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from terrascope.landcover import OTHER, TERRASCOPE
-from terrascope.sources.hls_worldcover import read_split
+from terrascope.sources.chips import read_split
 from terrascope.sources.ombria import FLOOD, read_chips
 
 FLOODED = np.s_[2:5, 1:7]

@@ -85,7 +85,7 @@ def test_the_sam_loss_is_that_of_the_prompted_masks_and_the_dense_map() -> None:
     batch.weights[0, :4] = 0
     recipe = DenseRecipe(num_steps=1, num_prompts=3)
     with torch.no_grad():
-        loss = dense._sam_loss(model, batch, recipe, np.random.default_rng(5))
+        loss = dense._sam_loss(model, batch, recipe, np.random.default_rng(5), LossWeights())
         prompts = draw_prompts(batch, 3, np.random.default_rng(5))
         logits, shares = model(batch.images, prompts)
         assert logits.shape == (2, 3, 64, 64) and shares.shape == (2, len(TERRASCOPE), 64, 64)
@@ -107,7 +107,7 @@ def test_the_vision_loss_is_that_of_the_class_shares_of_patches() -> None:
     model = VisionPretrainer().eval()
     batch = make_batch([[0, 1]], [{0: 0.53}])
     with torch.no_grad():
-        loss = dense._vision_loss(model, batch, DenseRecipe(num_steps=1), np.random.default_rng(0))
+        loss = dense._vision_loss(model, batch)
         logits = model(batch.images)
     assert logits.shape == (1, len(TERRASCOPE), 8, 8)
     shares = batch.targets.unflatten(2, (8, 2)).unflatten(4, (8, 2)).mean((3, 5))

@@ -115,19 +115,12 @@ def test_a_second_call_trains_nothing_again(run: Path, chips: Path) -> None:
     assert {name: (run / name).stat().st_mtime_ns for name in names} == before
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the grounding stage is run again although its result is there (docstring of nano.py)"
-)
 def test_a_second_call_does_not_repeat_the_grounding(run: Path, chips: Path) -> None:
     before = (run / "grounding.pt").stat().st_mtime_ns
     train(run, chips, RECIPE)
     assert (run / "grounding.pt").stat().st_mtime_ns == before
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the encoders are trained in forked processes after the pool was rendered with OpenMP threads: they hang",
-)
 def test_encoders_are_not_trained_in_forked_processes(run: Path, chips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[SerialExecutor] = []
 

@@ -89,7 +89,9 @@ def both_ways(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generation, "ground", listen)
-        result = reason(*tiny, encoded, prompt, forced_ids=target.token_ids.tolist(), forced_masks=masks)
+        result = reason(
+            *tiny, encoded, prompt, forced_ids=target.token_ids.tolist(), forced_masks=masks, keep_record=True
+        )
     return build(tiny, encoded, prompt, target), result, prompt, target, states
 
 

@@ -81,7 +81,7 @@ def load(
     try:
         processor = AutoProcessor.from_pretrained(place)
         model, report = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype, output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise ModelError(f"model {name!r} cannot be loaded: {reason}") from error
     if not isinstance(model, TerraScopeForConditionalGeneration) or not isinstance(processor, TerraScopeProcessor):

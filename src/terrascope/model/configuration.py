@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from transformers import InternVLConfig, PreTrainedConfig, Sam2Config
@@ -38,10 +39,10 @@ class TerraScopeConfig(PreTrainedConfig):
         max_masks: int = 20,
         **kwargs: Any,
     ) -> None:
-        self.vlm_config = (
-            InternVLConfig(**vlm_config) if isinstance(vlm_config, dict) else vlm_config or InternVLConfig()
-        )
-        self.sam_config = Sam2Config(**sam_config) if isinstance(sam_config, dict) else sam_config or Sam2Config()
+        # Copies: a model writes its attention setting into its configuration, and two models may share the parts.
+        vlm, sam = copy.deepcopy(vlm_config), copy.deepcopy(sam_config)
+        self.vlm_config = InternVLConfig(**vlm) if isinstance(vlm, dict) else vlm or InternVLConfig()
+        self.sam_config = Sam2Config(**sam) if isinstance(sam, dict) else sam or Sam2Config()
         self.seg_token_id = seg_token_id
         self.min_tiles = min_tiles
         self.max_tiles = max_tiles

@@ -62,13 +62,16 @@ class Record:
 
 @dataclass(frozen=True, eq=False)
 class Reasoning:
-    """One generated reasoning: its text with tags, its tokens, the mask of each [SEG] in order, and why it stopped."""
+    """One generated reasoning: its text with tags, its tokens, the mask of each [SEG] in order, and why it stopped.
+
+    `record` is there only where it was asked for: its logits take a vocabulary of floats per token.
+    """
 
     text: str
     token_ids: tuple[int, ...]
     groundings: tuple[Grounding, ...]
     finish_reason: str
-    record: Record
+    record: Record | None = None
 
 
 def encode_scene(model: TerraScopeForConditionalGeneration, inputs: SceneInputs) -> EncodedScene:
@@ -155,7 +158,7 @@ def ground(
 class _Decoder:
     """The language model with its cache; feeds embeddings and returns the last logits and hidden state."""
 
-    def __init__(self, model: TerraScopeForConditionalGeneration, record: Record) -> None:
+    def __init__(self, model: TerraScopeForConditionalGeneration, record: Record | None) -> None:
         self.model, self.record = model, record
         self.cache = DynamicCache()
         self.length = 0
@@ -168,7 +171,8 @@ class _Decoder:
             inputs_embeds=embeddings[None], position_ids=positions, past_key_values=self.cache, logits_to_keep=1
         )
         self.length += num
-        self.record.embeddings.append(embeddings)
+        if self.record is not None:
+            self.record.embeddings.append(embeddings)
         return output.logits[0, -1].float(), output.last_hidden_state[0, -1]
 
 
@@ -182,6 +186,7 @@ def reason(
     *,
     forced_ids: Sequence[int] | None = None,
     forced_masks: Sequence[np.ndarray] | None = None,
+    keep_record: bool = False,
 ) -> Reasoning:
     """Answer a question about an encoded scene (Algorithm 1), greedily.
 
@@ -192,6 +197,7 @@ def reason(
         settings: limits.
         forced_ids: tokens to emit instead of the model's own choice; generation ends with them.
         forced_masks: masks to use instead of the decoded ones, for the first [SEG]s in order (an oracle).
+        keep_record: keep embeddings, logits and token indices of every step.
 
     Returns:
         The reasoning. `finish_reason` is `end`, `length` (the budget was reached) or `masks` (too many [SEG]).
@@ -199,7 +205,7 @@ def reason(
     settings = settings or GenerationSettings()
     tokenizer, config = processor.tokenizer, model.config
     embed = model.get_input_embeddings()
-    record = Record()
+    record = Record() if keep_record else None
     decoder = _Decoder(model, record)
     visual = weigh_pairs(
         model,
@@ -224,8 +230,9 @@ def reason(
             token = letters[int(logits[letters].argmax())]
         else:
             token = int(logits.argmax())
-        record.logits.append(logits)
-        record.positions.append(decoder.length)
+        if record is not None:
+            record.logits.append(logits)
+            record.positions.append(decoder.length)
         token_ids.append(token)
         if token == tokenizer.eos_token_id and forced_ids is None:
             finish_reason = "end"
@@ -252,7 +259,8 @@ def reason(
         )
         if not fits:
             break
-        record.injected.append(indices)
+        if record is not None:
+            record.injected.append(indices)
         if len(indices):
             logits, _ = decoder.feed(features.to(model.dtype))
         if len(groundings) >= config.max_masks and forced_ids is None:

@@ -196,7 +196,7 @@ class TerraScopeProcessor(ProcessorMixin):
             options: the texts to choose from, without letters; none for a free answer.
 
         Raises:
-            QuestionError: the question is empty or there are too many options.
+            QuestionError: the question is empty, holds a token of the grammar, or there are too many options.
         """
         if not question.strip():
             raise QuestionError("the question is empty: ask something, e.g. 'How much of the image is water?'")
@@ -212,9 +212,13 @@ class TerraScopeProcessor(ProcessorMixin):
             lines.append(f"One percent is {one_percent}. The image is {width} wide.")
         asked = "\n".join([question.strip(), *(f"{OPTION_LETTERS[i]}. {text}" for i, text in enumerate(options))])
         messages = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
-        messages.append({"role": "user", "content": "\n".join([*lines, asked])})
+        reserved = next((token for token in self.tokenizer.all_special_tokens if token in asked), None)
+        if reserved is not None:
+            raise QuestionError(f"the question or an option holds {reserved!r}, which is reserved; leave it out")
+        content = "\n".join([*lines, asked])
+        messages.append({"role": "user", "content": content})
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        start = text.rindex(asked)
+        start = text.index(content) + len(content) - len(asked)
         encoded = self.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
         inside = [start <= low and high <= start + len(asked) and low < high for low, high in encoded["offset_mapping"]]
         return Prompt(torch.tensor(encoded["input_ids"]), torch.tensor(inside), len(options))

@@ -82,7 +82,10 @@ class TerraScope:
         steps = tuple(Step(text=f"The {name}:", image=date if len(dates) > 1 else None) for date in dates)
         text = render(Trace(steps=steps, answer=name))
         forced = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return self._answer(scene, f"Where is the {name}?", (), GenerationSettings(), forced)
+        # Every date may inject up to the cap; nothing of what is forced may be cut off.
+        budget = len(forced) + len(scene.pairs) * self.model.config.max_masked_tokens
+        settings = GenerationSettings(max_new_tokens=budget)
+        return self._answer(scene, f"Where is the {name}?", (), settings, forced)
 
     def _answer(
         self,

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import rasterio
 
 from terrascope.landcover import OTHER, TERRASCOPE
 from terrascope.rasters.read import read_observation
 from terrascope.rasters.sensors import SENSORS
 from terrascope.scene import LabelMap, Observation, Scene
-from terrascope.sources.hls_worldcover import Chip, read_split
+from terrascope.sources.chips import Chip, read_layers, read_split
 
 GSD_M = 10.0
 FLOOD = TERRASCOPE.id_of("flood")
@@ -30,8 +29,7 @@ def read_chips(root: Path, split: str) -> Iterator[Chip]:
 
     for row in read_split(root, split):
         chip = row["chip"]
-        with rasterio.open(root / "mask" / chip) as source:
-            flooded = source.read(1) > 127
+        flooded = read_layers(root / "mask" / chip)[0] > 127
         scene = Scene.of(
             optical=[read(f"s2_{when}", chip, "false-color") for when in ("before", "after")],
             sar=[read(f"s1_{when}", chip, "sar-8bit") for when in ("before", "after")],

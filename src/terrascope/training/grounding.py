@@ -22,7 +22,7 @@ from terrascope.landcover import UNLABELLED
 from terrascope.model.grounding import decode_masks, embed_features
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
-from terrascope.model.tiles import TileLayout
+from terrascope.model.tiles import TileLayout, resize_image
 from terrascope.training.instruct import InstructSample, SampleStream, project_batch
 from terrascope.training.losses import OVERLAP_FIRST, LossWeights, segmentation_loss
 from terrascope.training.pool import Pool
@@ -115,7 +115,7 @@ def fit_projection(model: TerraScopeForConditionalGeneration, collected: SegStat
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 def _grounding_loss(
@@ -131,7 +131,8 @@ def _grounding_loss(
     pictures = torch.from_numpy(
         np.stack([pool.views[frame, view] for frame, view in distinct]).astype(np.float32) / 255
     )
-    pixels = processor.image_processor.normalize_pixels(pictures)
+    size = (model.config.sam_size, model.config.sam_size)
+    pixels = processor.image_processor.normalize_pixels(torch.stack([resize_image(p, size) for p in pictures]))
     with torch.no_grad():
         maps = model.sam.vision_encoder(pixels).fpn_hidden_states
     embedding = embed_features(model.sam, *maps)[torch.tensor([distinct.index(key) for _, key in keys])]
@@ -160,7 +161,10 @@ def train_grounding(
     out: Path,
     recipe: GroundingRecipe,
 ) -> None:
-    """Run the stage and write `grounding.pt` (projection, mask decoder, fusion) into a folder."""
+    """Run the stage and write `grounding.pt` (what it trained) into a folder, or load it from there."""
+    if (out / "grounding.pt").exists():
+        model.load_state_dict(torch.load(out / "grounding.pt", weights_only=True), strict=False)
+        return
     stream = SampleStream(pool, processor, model.config.token_grid**2, recipe.seed + 77)
     model.requires_grad_(False)
     collected = collect_states(model, features, stream, recipe.num_states)
@@ -181,7 +185,7 @@ def train_grounding(
         rate = min(1.0, (step + 1) / recipe.warmup_steps) * 0.5 * (1 + math.cos(math.pi * progress))
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * rate
-        rows = rng.choice(len(collected.images), recipe.batch_size, replace=False).tolist()
+        rows = rng.choice(len(collected.images), min(recipe.batch_size, len(collected.images)), replace=False).tolist()
         with torch.autocast("cpu", torch.bfloat16):
             loss = _grounding_loss(model, processor, pool, collected, rows, recipe.loss)
         optimizer.zero_grad()

@@ -149,9 +149,9 @@ def batch_loss(
     output = model(
         inputs_embeds=embeddings, attention_mask=attention_mask, position_ids=positions, logits_to_keep=counted
     )
-    rows = torch.tensor([row for row, s in enumerate(built) for _ in s.seg_positions])
-    columns = torch.tensor([place for s in built for place in s.seg_positions])
-    classes = torch.tensor([c for s in samples for c in s.class_ids])
+    rows = torch.tensor([row for row, s in enumerate(built) for _ in s.seg_positions], dtype=torch.long)
+    columns = torch.tensor([place for s in built for place in s.seg_positions], dtype=torch.long)
+    classes = torch.tensor([c for s in samples for c in s.class_ids], dtype=torch.long)
     prompts = model.seg_projection(output.last_hidden_state[rows, columns])
     alignment = functional.mse_loss(prompts.float(), class_prompts[classes])
     return language_loss(output.logits, labels[counted]), alignment_weight * alignment

@@ -10,6 +10,7 @@ import argparse
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def train(folder: Path, data: Path | None, recipe: NanoRecipe) -> Path:
         num_val=recipe.num_validation_scenes,
         num_workers=workers,
     )
-    with ProcessPoolExecutor(2) as executor:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         stages = {
             "sam": DenseRecipe(num_steps=recipe.sam_steps, polish_steps=recipe.sam_polish_steps),
             "vision": DenseRecipe(num_steps=recipe.vision_steps),

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,6 @@ class Frame:
     gsd_m: float
     views: tuple[int, ...]
     known: tuple[int, ...]
-    objects: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,6 @@ def _entries(
             gsd_m=float(scene.georeference.gsd_m or 10.0) / step,
             views=tuple(view for view, observation in enumerate(shown) if observation is not None),
             known=label_map.class_ids_known,
-            objects=label_map.objects is not None,
         )
         grown = label_map.ids.repeat(step, 0).repeat(step, 1)
         yield frame, views, grown, clouds[date]
@@ -151,7 +150,8 @@ def build_pool(folder: Path, data: Path | None, *, num_train: int, num_val: int,
     folder.mkdir(parents=True, exist_ok=True)
     entries: list[Entry] = list(_chip_entries(data)) if data is not None else []
     seeds = [*range(num_train), *range(VALIDATION_SEED, VALIDATION_SEED + num_val)]
-    with ProcessPoolExecutor(num_workers) as executor:
+    # Forked workers hang in the thread pool that the chips were resized with.
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as executor:
         for made in executor.map(_synthetic_entries, seeds, chunksize=8):
             entries.extend(made)
     arrays: dict[str, list[NDArray[Any]]] = {
