@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,7 +45,6 @@ from validation_scenes import (
 from terrascope.errors import ModelError
 from terrascope.landcover import TERRASCOPE
 from terrascope.model.checkpoint import locate
-from terrascope.predictor import Answer
 from terrascope.rasters.sensors import render
 from terrascope.scene import Scene
 from terrascope.sources.hls_worldcover import read_chips
@@ -53,7 +52,6 @@ from terrascope.tasks import Question
 
 if TYPE_CHECKING:
     from terrascope.model import TerraScope
-    from terrascope.model.generation import EncodedScene
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,7 +65,7 @@ class Reply:
 
 
 @lru_cache(maxsize=1)
-def _load(model: str) -> tuple[TerraScope, Callable[..., EncodedScene]]:
+def _load(model: str) -> TerraScope:
     """The model in a worker, on one thread, and its scene encoder; several questions share one encoding of a scene."""
     import torch
 
@@ -78,44 +76,27 @@ def _load(model: str) -> tuple[TerraScope, Callable[..., EncodedScene]]:
     predictor = TerraScope.from_pretrained(model)
     processor = predictor.processor.image_processor
     processor.prepare_scene = lru_cache(maxsize=1)(processor.prepare_scene)
-    encode = lru_cache(maxsize=1)(encode_scene)
-    vars(terrascope)["encode_scene"] = encode  # where `TerraScope.ask` finds it
-    return predictor, encode
+    vars(terrascope)["encode_scene"] = lru_cache(maxsize=1)(encode_scene)  # where `TerraScope.ask` finds it
+    return predictor
 
 
 def answer_all(model: str, scene: Scene, questions: Sequence[Question]) -> list[Reply]:
     """Ask a model several questions about one scene."""
-    predictor = _load(model)[0]
+    predictor = _load(model)
     replies = []
     for question in questions:
         answer = predictor.ask(scene, question.text, options=question.options)
+        truths = [step.mask for step in question.trace.grounded_steps if step.mask is not None]
+        oracle = predictor.ask(scene, question.text, options=question.options, masks=truths)
         replies.append(
             Reply(
                 answer=answer.text,
                 masks=answer.masks,
                 num_disagreements=answer.num_disagreements,
-                oracle_answer=_answer_with_true_masks(model, scene, question).text,
+                oracle_answer=oracle.text,
             )
         )
     return replies
-
-
-def _answer_with_true_masks(model: str, scene: Scene, question: Question) -> Answer:
-    """What `TerraScope.ask` answers if the n-th [SEG] becomes the n-th true mask."""
-    import torch
-
-    from terrascope.model.generation import reason
-    from terrascope.model.terrascope import to_answer
-    from terrascope.question import check_question
-
-    predictor, encode = _load(model)
-    text, options = check_question(scene, question.text, question.options)
-    prompt = predictor.processor.prepare_prompt(predictor.processor.describe(scene), text, options)
-    with torch.inference_mode():
-        encoded = encode(predictor.model, predictor.processor.image_processor.prepare_scene(scene))
-    truths = [step.mask for step in question.trace.grounded_steps if step.mask is not None]
-    reasoning = reason(predictor.model, predictor.processor, encoded, prompt, forced_masks=truths)
-    return to_answer(scene, text, options, reasoning, predictor.name)
 
 
 def answer_in_parallel(model: str, asked: Sequence[Asked], num_workers: int) -> list[Reply]:

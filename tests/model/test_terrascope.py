@@ -13,8 +13,8 @@ import torch
 from terrascope.errors import ModelError, QuestionError, ScaleError
 from terrascope.georeference import Georeference
 from terrascope.model import generation
-from terrascope.model.generation import GenerationSettings
-from terrascope.model.terrascope import FINISH_NOTES, TerraScope
+from terrascope.model.generation import GenerationSettings, Reasoning
+from terrascope.model.terrascope import FINISH_NOTES, TerraScope, choose_nearest
 from terrascope.scene import Scene
 from tests.model.conftest import Loaded, make_tiny
 
@@ -169,3 +169,21 @@ def test_a_saved_model_answers_the_same(front: TerraScope, two_dates, tmp_path: 
         assert mine.confidence == pytest.approx(other.confidence, abs=1e-6)
     with pytest.raises(ModelError, match=r"unknown model 'naono'"):
         TerraScope.from_pretrained("naono")
+
+
+def test_given_masks_take_the_place_of_the_models_own(two_dates, half_masks) -> None:  # type: ignore[no-untyped-def]
+    front = prefer(TerraScope(*make_tiny(max_masks=3), "tiny"), "[SEG]")
+    answer = front.ask(two_dates.scene, "How much is water?", masks=half_masks[:2])
+    assert np.array_equal(answer.masks[0], half_masks[0]) and np.array_equal(answer.masks[1], half_masks[1])
+    assert [step.confidence for step in answer.steps[:2]] == [1.0, 1.0]
+    assert answer.steps[0].measurement.coverage == 0.5
+
+
+def test_a_free_answer_becomes_the_letter_of_its_nearest_option() -> None:
+    text = "<think>The water: [SEG] It covers 27% of the image.</think><answer>27%</answer>"
+    free = Reasoning(text, (), (), "end")
+    chosen = choose_nearest(free, ("60%", "30%", "5%"))
+    assert chosen is not None
+    assert chosen.text == "<think>The water: [SEG] It covers 27% of the image.</think><answer>B</answer>"
+    assert choose_nearest(free, ("3 ha", "5 ha")) is None
+    assert choose_nearest(replace(free, text=text.removesuffix("</answer>")), ("60%", "30%")) is None

@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import InternVLConfig, PreTrainedConfig, Sam2Config
 
+from terrascope.choice import ChoiceRule
+
 
 class TerraScopeConfig(PreTrainedConfig):
     """InternVL + SAM-2, joined by the [SEG] token.
@@ -21,6 +23,7 @@ class TerraScopeConfig(PreTrainedConfig):
         max_masked_tokens: at most so many visual tokens are fed back per mask (lambda of Appendix C).
         keep_best_token: a mask that is not empty but selects no token gives its best-covered one.
         max_masks: generation stops after so many [SEG] tokens.
+        choice_rule: `letter` (the model names the option) or `nearest` (it answers freely, and the nearest is taken).
     """
 
     model_type = "terrascope"
@@ -37,6 +40,7 @@ class TerraScopeConfig(PreTrainedConfig):
         max_masked_tokens: int = 128,
         keep_best_token: bool = True,
         max_masks: int = 20,
+        choice_rule: ChoiceRule = "letter",
         **kwargs: Any,
     ) -> None:
         # Copies: a model writes its attention setting into its configuration, and two models may share the parts.
@@ -50,6 +54,7 @@ class TerraScopeConfig(PreTrainedConfig):
         self.max_masked_tokens = max_masked_tokens
         self.keep_best_token = keep_best_token
         self.max_masks = max_masks
+        self.choice_rule = choice_rule
         kwargs.setdefault("tie_word_embeddings", self.vlm_config.tie_word_embeddings)
         super().__init__(**kwargs)
 

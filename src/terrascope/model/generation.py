@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from terrascope.choice import ChoiceRule
 from terrascope.model.fusion import VisualTokens, weigh_modalities
 from terrascope.model.grounding import ImageEmbedding, resize_logits
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
@@ -44,10 +45,12 @@ class GenerationSettings:
     Attributes:
         max_new_tokens: positions that may follow the prompt, injected visual tokens included.
         constrain_choices: with options, only their letters may open the answer.
+        choice_rule: how an option is chosen; what the model's configuration says when None.
     """
 
     max_new_tokens: int = 1024
     constrain_choices: bool = True
+    choice_rule: ChoiceRule | None = None
 
 
 @dataclass(eq=False)

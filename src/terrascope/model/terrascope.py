@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from terrascope.choice import nearest_option
 from terrascope.landcover import TERRASCOPE
 from terrascope.model.checkpoint import load
 from terrascope.model.generation import GenerationSettings, Reasoning, encode_scene, reason
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
-from terrascope.model.processing import TerraScopeProcessor
+from terrascope.model.processing import OPTION_LETTERS, TerraScopeProcessor
 from terrascope.predictor import Answer
 from terrascope.question import check_question
 from terrascope.scene import Scene
-from terrascope.trace import Step, Trace, render
+from terrascope.trace import Step, Trace, parse, render
 
 FINISH_NOTES = {
     "length": "The reasoning was cut off at the limit of new tokens.",
     "masks": "The reasoning was cut off at the limit of masks.",
 }
+
+NEAREST_NOTE = "The model answered {!r}; the option nearest to it was chosen."
 
 
 class TerraScope:
@@ -54,7 +60,13 @@ class TerraScope:
         self.processor.save_pretrained(folder)
 
     def ask(
-        self, scene: Scene, question: str, *, options: Sequence[str] = (), settings: GenerationSettings | None = None
+        self,
+        scene: Scene,
+        question: str,
+        *,
+        options: Sequence[str] = (),
+        settings: GenerationSettings | None = None,
+        masks: Sequence[NDArray[np.bool_]] | None = None,
     ) -> Answer:
         """Answer a question by Algorithm 1.
 
@@ -63,13 +75,14 @@ class TerraScope:
             question: in words.
             options: the texts to choose from, with or without letters; none for a short phrase.
             settings: limits of the generation.
+            masks: bool `[H, W]`, used instead of the model's own for the first [SEG]s in order: an oracle.
 
         Raises:
             QuestionError: the question is empty, or its options cannot be used.
             ScaleError: the answer is a length or an area, and the scene does not know its scale.
         """
         question, options = check_question(scene, question, options)
-        return self._answer(scene, question, options, settings or GenerationSettings(), None)
+        return self._answer(scene, question, options, settings or GenerationSettings(), masks=masks)
 
     def segment(self, scene: Scene, class_name: str) -> Answer:
         """Segment one class on every date of a scene.
@@ -85,7 +98,7 @@ class TerraScope:
         # Every date may inject up to the cap; nothing of what is forced may be cut off.
         budget = len(forced) + len(scene.pairs) * self.model.config.max_masked_tokens
         settings = GenerationSettings(max_new_tokens=budget)
-        return self._answer(scene, f"Where is the {name}?", (), settings, forced)
+        return self._answer(scene, f"Where is the {name}?", (), settings, forced_ids=forced)
 
     def _answer(
         self,
@@ -93,18 +106,45 @@ class TerraScope:
         question: str,
         options: tuple[str, ...],
         settings: GenerationSettings,
-        forced_ids: Sequence[int] | None,
+        *,
+        forced_ids: Sequence[int] | None = None,
+        masks: Sequence[NDArray[np.bool_]] | None = None,
     ) -> Answer:
-        prompt = self.processor.prepare_prompt(self.processor.describe(scene), question, options)
+        facts = self.processor.describe(scene)
         with torch.inference_mode():
             encoded = encode_scene(self.model, self.processor.image_processor.prepare_scene(scene))
-        reasoning = reason(self.model, self.processor, encoded, prompt, settings, forced_ids=forced_ids)
-        return to_answer(scene, question, options, reasoning, self.name)
+
+        def run(offered: tuple[str, ...]) -> Reasoning:
+            prompt = self.processor.prepare_prompt(facts, question, offered)
+            return reason(
+                self.model, self.processor, encoded, prompt, settings, forced_ids=forced_ids, forced_masks=masks
+            )
+
+        if options and (settings.choice_rule or self.model.config.choice_rule) == "nearest":
+            free = run(())
+            chosen = choose_nearest(free, options)
+            if chosen is not None:
+                return to_answer(
+                    scene, question, options, chosen, self.name, [NEAREST_NOTE.format(parse(free.text).answer)]
+                )
+        return to_answer(scene, question, options, run(options), self.name)
 
 
-def to_answer(scene: Scene, question: str, options: tuple[str, ...], reasoning: Reasoning, model: str) -> Answer:
+def choose_nearest(free: Reasoning, options: tuple[str, ...]) -> Reasoning | None:
+    """The free reasoning, ending with the letter of the option nearest to its answer; None if none can be compared."""
+    answer = parse(free.text).answer
+    place = nearest_option(answer, options)
+    tag = f"<answer>{answer}</answer>"
+    if place is None or not free.text.endswith(tag):
+        return None
+    return replace(free, text=f"{free.text.removesuffix(tag)}<answer>{OPTION_LETTERS[place]}</answer>")
+
+
+def to_answer(
+    scene: Scene, question: str, options: tuple[str, ...], reasoning: Reasoning, model: str, notes: Sequence[str] = ()
+) -> Answer:
     """Measure and check a reasoning."""
-    notes = [FINISH_NOTES[reasoning.finish_reason]] if reasoning.finish_reason in FINISH_NOTES else []
+    cut_off = [FINISH_NOTES[reasoning.finish_reason]] if reasoning.finish_reason in FINISH_NOTES else []
     return Answer.from_reasoning(
         scene=scene,
         question=question,
@@ -112,5 +152,5 @@ def to_answer(scene: Scene, question: str, options: tuple[str, ...], reasoning: 
         reasoning=reasoning.text,
         groundings=reasoning.groundings,
         model=model,
-        notes=notes,
+        notes=[*cut_off, *notes],
     )

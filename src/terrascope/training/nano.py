@@ -81,6 +81,7 @@ def compose(tokenizer: PreTrainedTokenizerFast) -> tuple[TerraScopeForConditiona
         sam_config=nano.sam2_config(),
         seg_token_id=tokenizer.convert_tokens_to_ids("[SEG]"),
         max_tiles=1,
+        choice_rule="nearest",
     )
     model = TerraScopeForConditionalGeneration(config)
     initialize_narrow(model.vlm.model.multi_modal_projector)
