@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from oracle import Oracle, make_scene, write_picture
 from terrascope import cli
 from terrascope.errors import ModelError
+from tests.oracle import Oracle, make_scene, write_picture
 
 SHARE = "What percentage of the image is water?"
 

@@ -12,11 +12,11 @@ from PIL import Image
 from rasterio.transform import from_origin
 from shapely.geometry import shape as to_geometry
 
-from oracle import HEIGHT, TREE, WATER, WIDTH, Oracle, ground, make_scene, write_picture
 from terrascope.errors import OutputError, QuestionError, ScaleError
 from terrascope.masks import decode_rle
 from terrascope.predictor import Answer, Predictor
 from terrascope.rasters.read import open_scene
+from tests.oracle import HEIGHT, TREE, WATER, WIDTH, Oracle, ground, make_scene, write_picture
 
 SHARE = "What percentage of the image is water?"
 

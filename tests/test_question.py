@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oracle import TREE, WATER, make_scene
 from terrascope.errors import QuestionError, ScaleError
 from terrascope.georeference import Georeference
 from terrascope.landcover import TERRASCOPE
@@ -18,6 +17,7 @@ from terrascope.tasks.distance import Distance
 from terrascope.tasks.existence import Existence
 from terrascope.tasks.question import LabelledScene
 from terrascope.tasks.ranking import Ranking
+from tests.oracle import TREE, WATER, make_scene
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from terrascope.errors import ScaleError
 from terrascope.question import LETTERS
+from terrascope.tasks.measured import measured_answer
 from terrascope.tasks.wording import format_area, format_distance
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def print_answer(answer: Answer, files: Mapping[str, Path], console: Console | N
     shown = answer.text if answer.option is None else f"{answer.text}. {answer.option}"
     console.print()
     console.print(Text.assemble(("Answer: ", "bold"), (shown or "none", "bold green" if shown else "bold red")))
+    measured = measured_answer(answer)
+    if measured is not None and measured != (answer.option or answer.text):
+        console.print(Text.assemble(("Measured: ", "bold"), (measured, "bold")))
     if answer.num_disagreements:
         console.print(
             Text(f"Warning: {answer.num_disagreements} stated number(s) disagree with their mask.", "bold yellow")

@@ -16,7 +16,7 @@ from terrascope.training.pool import Pool
 from terrascope.training.sequence import build_sequence
 from tests.model.conftest import Loaded
 
-MOVED = ("seg_projection.", "sam.mask_decoder.")
+MOVED = ("seg_projection.", "sam.mask_decoder.", "mask_fusion.")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from terrascope.model.processing import OPTION_LETTERS, TerraScopeProcessor
 from terrascope.predictor import Answer
 from terrascope.question import check_question
 from terrascope.scene import Scene
+from terrascope.tasks.measured import measured_answer
 from terrascope.trace import Step, Trace, parse, render
 
 FINISH_NOTES = {
@@ -26,6 +27,7 @@ FINISH_NOTES = {
 }
 
 NEAREST_NOTE = "The model answered {!r}; the option nearest to it was chosen."
+MEASURED_NOTE = "The model answered {!r}, its mask measures {!r}; the option nearest to the measurement was chosen."
 
 
 class TerraScope:
@@ -122,18 +124,22 @@ class TerraScope:
 
         if options and (settings.choice_rule or self.model.config.choice_rule) == "nearest":
             free = run(())
-            chosen = choose_nearest(free, options)
+            said = to_answer(scene, question, (), free, self.name)
+            measured = measured_answer(said)
+            chosen = choose_nearest(free, options, measured)
             if chosen is not None:
-                return to_answer(
-                    scene, question, options, chosen, self.name, [NEAREST_NOTE.format(parse(free.text).answer)]
-                )
+                note = NEAREST_NOTE.format(said.text) if measured is None else MEASURED_NOTE.format(said.text, measured)
+                return to_answer(scene, question, options, chosen, self.name, [note])
         return to_answer(scene, question, options, run(options), self.name)
 
 
-def choose_nearest(free: Reasoning, options: tuple[str, ...]) -> Reasoning | None:
-    """The free reasoning, ending with the letter of the option nearest to its answer; None if none can be compared."""
+def choose_nearest(free: Reasoning, options: tuple[str, ...], measured: str | None = None) -> Reasoning | None:
+    """The free reasoning, ending with the letter of the option nearest to its answer; None if none can be compared.
+
+    Where its masks measure what it states, the option nearest to the measurement is taken.
+    """
     answer = parse(free.text).answer
-    place = nearest_option(answer, options)
+    place = nearest_option(measured or answer, options)
     tag = f"<answer>{answer}</answer>"
     if place is None or not free.text.endswith(tag):
         return None

@@ -212,9 +212,8 @@ def instruct(
             )
             running[:] = 0
         if (step + 1) % 200 == 0 or step + 1 == recipe.num_steps:
-            kept = {
-                k: v for k, v in model.state_dict().items() if not k.startswith(("sam.", "vlm.model.vision_tower."))
-            }
+            other = ("sam.", "mask_fusion.", "vlm.model.vision_tower.")
+            kept = {k: v for k, v in model.state_dict().items() if not k.startswith(other)}
             state = {"model": kept, "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
             torch.save({**state, "step": step + 1}, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)

@@ -1,0 +1,47 @@
+"""The measured counterpart of what an answer states."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.oracle import HEIGHT, TREE, WATER, WIDTH, ground, make_scene
+
+from terrascope.predictor import Answer
+from terrascope.tasks.measured import measured_answer
+
+
+def answer_with(text: str, *masks: np.ndarray, gsd_m: float | None = 10, options: tuple[str, ...] = ()) -> Answer:
+    steps = " ".join("The water: [SEG] It is here." for _ in masks)
+    return Answer.from_reasoning(
+        scene=make_scene(gsd_m=gsd_m),
+        question="What?",
+        options=options,
+        reasoning=f"<think>{steps}</think><answer>{text}</answer>",
+        groundings=[ground(mask) for mask in masks],
+        model="test",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "measured"),
+    [("33%", "10%"), ("7 ha", "2 ha"), ("3 km2", "2 ha"), ("12 buildings", "1"), ("5", "1"), ("Yes", None)],
+)
+def test_one_mask_measures_shares_areas_and_counts(text: str, measured: str | None) -> None:
+    assert WATER.sum() == 200 and HEIGHT * WIDTH == 2000
+    assert measured_answer(answer_with(text, WATER)) == measured
+
+
+def test_a_length_is_the_distance_of_the_last_two_masks() -> None:
+    # From row 19, column 9 to row 30, column 25: 10 * hypot(11, 16) = 194 m, to two digits.
+    assert measured_answer(answer_with("50 m", WATER, TREE)) == "190 m"
+    assert measured_answer(answer_with("50 m", WATER)) is None
+
+
+def test_nothing_is_claimed_where_it_is_not_clear_what_is_meant() -> None:
+    assert measured_answer(answer_with("33%", WATER, TREE)) is None
+    assert measured_answer(answer_with("7 ha", WATER, gsd_m=None)) is None
+    assert measured_answer(answer_with("33%")) is None
+
+
+def test_a_chosen_option_says_what_is_meant() -> None:
+    assert measured_answer(answer_with("B", WATER, options=("4 ha", "9%"))) == "10%"
