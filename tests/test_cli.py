@@ -66,7 +66,7 @@ def test_ask_prints_every_step_and_the_answer(picture: str) -> None:
         SHARE,
         "A. 5%",
         "B. 10%",
-        "50 x 40 pixels, optical, 1 date, scale: stated: 10 m",
+        "50 x 40 pixels, optical (rgb), 1 date, scale: stated: 10 m",
         "1. The water:",
         "image 1 · coverage 10.0 % · area 2 ha · 1 object · northwestern part · "
         "9 tokens (7 optical, 2 SAR) · confidence 0.75",

@@ -100,8 +100,14 @@ def test_stated_size_overrides_the_georeference() -> None:
 
 @pytest.mark.parametrize("georeference", [Georeference(), Georeference(crs=CRS("EPSG:4326"))])
 def test_unknown_scale_is_refused(georeference: Georeference) -> None:
-    with pytest.raises(ScaleError, match="neither a CRS nor a stated pixel size; give --gsd METRES"):
+    with pytest.raises(ScaleError, match="no usable georeference and no stated pixel size; give --gsd METRES"):
         georeference.pixel_size(4, 4)
+
+
+@pytest.mark.parametrize("gsd_m", [1e300, 1e-300, 1e7, 1e-4])
+def test_absurd_sizes_are_refused(gsd_m: float) -> None:
+    with pytest.raises(ScaleError, match="must lie from 0.001 to 1e+06 m".replace("+", r"\+")):
+        Georeference(gsd_m=gsd_m)
 
 
 @pytest.mark.parametrize("gsd_m", [0.0, -1.0, math.nan, math.inf])

@@ -36,7 +36,7 @@ def test_torchvision_is_neither_required_nor_imported() -> None:
 
 def test_every_import_is_declared() -> None:
     """Each third-party package that `src` imports is one of the dependencies."""
-    provided = {"opencv-python-headless": "cv2", "pillow": "PIL"}
+    provided = {"opencv-python-headless": "cv2", "pillow": "PIL", "huggingface-hub": "huggingface_hub"}
     names = {re.split(r"[<>=\[;, ]", requirement)[0] for requirement in PROJECT["dependencies"]}
     allowed = {provided.get(name, name) for name in names} | {"terrascope"}
     import sys

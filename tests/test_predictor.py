@@ -208,3 +208,22 @@ def test_what_cannot_be_asked_is_refused() -> None:
         Oracle().ask(make_scene(), "What is the area of the water?")
     with pytest.raises(QuestionError, match="the question is empty"):
         Oracle().ask(make_scene(), " ")
+
+
+def test_a_free_answer_that_its_mask_contradicts_is_doubted() -> None:
+    fits = reason("<think>The water: [SEG]</think><answer>11%</answer>", WATER)
+    assert fits.notes == ()
+    wrong = reason("<think>The water: [SEG]</think><answer>9 ha</answer>", WATER)
+    assert wrong.notes == ("The answer does not fit: The text says 9 ha, but the mask shows 2 ha.",)
+    # The share of two masks may be of anything; a length is their distance, 10 m * hypot(11, 16) = 194 m.
+    both = "<think>The water: [SEG] It is here. The tree: [SEG] It is there.</think><answer>{}</answer>"
+    assert reason(both.format("90%"), WATER, TREE).notes == ()
+    assert reason(both.format("190 m"), WATER, TREE).notes == ()
+    assert len(reason(both.format("500 m"), WATER, TREE).notes) == 1
+
+
+def test_the_same_step_twice_is_doubted() -> None:
+    answer = reason(
+        "<think>The water: [SEG] It is here. The water: [SEG] It is here.</think><answer>Yes</answer>", WATER, WATER
+    )
+    assert answer.notes == ("Two steps show the same thing; the question may name something else.",)

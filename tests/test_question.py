@@ -129,7 +129,7 @@ def test_question_is_trimmed_and_must_not_be_empty() -> None:
 
 
 def test_metres_are_refused_without_a_scale_and_answered_with_one() -> None:
-    with pytest.raises(ScaleError, match=r"scene\.png has no known scale .*--gsd METRES"):
+    with pytest.raises(ScaleError, match=r"scene\.png has no known scale: .*--gsd METRES"):
         check_question(make_scene(), "How far is it from the water to the trees?")
     with pytest.raises(ScaleError, match="--gsd METRES"):
         check_question(make_scene(), "Which is right?", ["A. 2 ha", "B. 3 ha"])

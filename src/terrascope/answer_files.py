@@ -39,6 +39,7 @@ def to_dict(answer: Answer) -> dict[str, Any]:
         "options": list(answer.options),
         "answer": answer.text,
         "answer_option": answer.option,
+        "measured": answer.measured,
         "notes": list(answer.notes),
         "num_disagreements": answer.num_disagreements,
         "scene": _scene(answer.scene),

@@ -72,7 +72,7 @@ Gsd = Annotated[
 ]
 Model = Annotated[str, typer.Option("--model", metavar="NAME", help="nano, a folder, or a repository of the hub.")]
 Out = Annotated[
-    Optional[Path],  # noqa: UP045
+    Optional[str],  # noqa: UP045
     typer.Option("--out", metavar="DIR", help="Write answer.json, overlay.png, masks.tif and masks.geojson there."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
@@ -138,9 +138,7 @@ def segment(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files of the answer go.")] = Path(
-        "out/demo"
-    ),
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where the files of the answer go.")] = "out/demo",
     model: Model = "nano",
 ) -> None:
     """Ask a question about a scene that the program generates."""
@@ -189,7 +187,7 @@ def _files_of(value: str) -> str | list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def _answer(use: Callable[[Predictor], Answer], model: str, out: Path | None, as_json: bool) -> None:
+def _answer(use: Callable[[Predictor], Answer], model: str, out: str | None, as_json: bool) -> None:
     """Load the model, let it answer, save the answer where wanted, and print it."""
     from rich.console import Console
 

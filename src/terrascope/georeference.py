@@ -19,6 +19,10 @@ _MAX_SAMPLED_ROWS = 257
 """Rows whose ground size is computed; between them it is interpolated (1 degree of latitude costs below 0.01 %)."""
 
 
+MIN_GSD_M, MAX_GSD_M = 1e-3, 1e6
+"""Pixel sizes that may be stated: from a millimetre to a thousand kilometres."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PixelSize:
     """Ground size of the pixels of a grid, row by row.
@@ -55,6 +59,10 @@ class Georeference:
     def __post_init__(self) -> None:
         if self.gsd_m is not None and not (math.isfinite(self.gsd_m) and self.gsd_m > 0):
             raise ScaleError(f"a pixel size of {self.gsd_m} m is impossible; --gsd must be a positive number of metres")
+        if self.gsd_m is not None and not MIN_GSD_M <= self.gsd_m <= MAX_GSD_M:
+            raise ScaleError(
+                f"a pixel size of {self.gsd_m:g} m is impossible; --gsd must lie from {MIN_GSD_M:g} to {MAX_GSD_M:g} m"
+            )
         if self.transform is not None and self.transform.determinant == 0:
             raise ScaleError(f"the transform {tuple(self.transform)[:6]} gives pixels no area; give --gsd METRES")
 
@@ -84,7 +92,7 @@ class Georeference:
             side = np.full(height, float(self.gsd_m))
             return PixelSize(width_m=side, height_m=side, area_m2=side**2, basis=f"stated: {self.gsd_m:g} m")
         if self.crs is None or self.transform is None:
-            raise ScaleError("the scene has neither a CRS nor a stated pixel size; give --gsd METRES")
+            raise ScaleError("the scene has no usable georeference and no stated pixel size; give --gsd METRES")
         sampled = np.unique(np.linspace(0, height - 1, min(height, _MAX_SAMPLED_ROWS)).round()).astype(np.float64)
         sizes = self._geodesic_sizes(sampled + 0.5, width / 2)
         rows = np.arange(height, dtype=np.float64)

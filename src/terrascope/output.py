@@ -18,6 +18,8 @@ def check_folder(directory: str | os.PathLike[str]) -> Path:
     Raises:
         OutputError: a file stands in the way, or the folder (or the one it would be made in) is not writable.
     """
+    if not os.fspath(directory).strip():
+        raise OutputError("the output folder has no name; give one with --out")
     target = Path(os.path.abspath(directory))
     anchor = _nearest_existing(target)
     if not anchor.is_dir():

@@ -83,6 +83,8 @@ class Answer:
         trace: the same, parsed, with the masks at their steps.
         steps: the grounded steps with their measurements, in order.
         model: name of the predictor.
+        measured: what the masks measure for the quantity that the answer states, worded like it; None where it states
+            none, or nothing is known.
         notes: what a reader should know beside the answer, one sentence each.
     """
 
@@ -94,6 +96,7 @@ class Answer:
     trace: Trace
     steps: tuple[GroundedStep, ...]
     model: str
+    measured: str | None = None
     notes: tuple[str, ...] = field(default=())
 
     @classmethod
@@ -134,6 +137,9 @@ class Answer:
         missing = trace.missing_images(parsed, len(scene.pairs))
         doubts += [f"The reasoning names Image: {image}, which the scene does not have." for image in missing]
         doubts += [f"The mask of step {n} is empty." for n, step in enumerate(steps, 1) if not step.mask.any()]
+        doubts += _doubt_answer(parsed.answer, steps) if not options else []
+        if len({(step.text, step.image) for step in steps}) < len(steps):
+            doubts.append("Two steps show the same thing; the question may name something else.")
         return cls(
             scene=scene,
             question=question,
@@ -238,6 +244,24 @@ def _distance_m(scene: Scene, before: GroundedStep | None, mask: NDArray[np.bool
     except ScaleError:
         return None
     return spatial.distance_m(mask_before, mask, pixel_size)
+
+
+def _doubt_answer(answer: str, steps: Sequence[GroundedStep]) -> list[str]:
+    """Quantities in a free answer that the masks contradict: of the one mask, or the distance of the last two."""
+    if not steps:
+        return []
+    last = steps[-1]
+    units = {number.unit for number in trace.stated_numbers(answer)}
+    if len(steps) > 1 and not units <= set(trace.METRES):
+        return []
+    found = trace.check_step(
+        trace.Step(text=last.text, finding=answer),
+        coverage=last.measurement.coverage,
+        area_m2=last.measurement.area_m2,
+        num_objects=last.measurement.num_objects,
+        distance_m=last.distance_m,
+    )
+    return [f"The answer does not fit: {disagreement}" for disagreement in found]
 
 
 def _read_answer(parsed: Trace, num_options: int) -> tuple[str, list[str]]:

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from terrascope.errors import ScaleError
 from terrascope.question import LETTERS
-from terrascope.tasks.measured import measured_answer
 from terrascope.tasks.wording import format_area, format_distance
 
 if TYPE_CHECKING:
@@ -44,9 +43,8 @@ def print_answer(answer: Answer, files: Mapping[str, Path], console: Console | N
     shown = answer.text if answer.option is None else f"{answer.text}. {answer.option}"
     console.print()
     console.print(Text.assemble(("Answer: ", "bold"), (shown or "none", "bold green" if shown else "bold red")))
-    measured = measured_answer(answer)
-    if measured is not None and measured != (answer.option or answer.text):
-        console.print(Text.assemble(("Measured: ", "bold"), (measured, "bold")))
+    if answer.measured is not None and answer.measured != shown:
+        console.print(Text.assemble(("Measured: ", "bold"), (answer.measured, "bold")))
     if answer.num_disagreements:
         console.print(
             Text(f"Warning: {answer.num_disagreements} stated number(s) disagree with their mask.", "bold yellow")
@@ -89,7 +87,11 @@ def _numbers_line(step: GroundedStep, scene: Scene) -> str:
 def _scene_line(scene: Scene) -> str:
     height, width = scene.shape
     pair = scene.pairs[0]
-    kinds = " + ".join(name for name, image in (("optical", pair.optical), ("SAR", pair.sar)) if image is not None)
+    kinds = " + ".join(
+        f"{name} ({image.sensor})"
+        for name, image in (("optical", pair.optical), ("SAR", pair.sar))
+        if image is not None
+    )
     dates = f"{len(scene.pairs)} dates" if len(scene.pairs) > 1 else "1 date"
     return f"{width} x {height} pixels, {kinds}, {dates}, {_scale(scene)}"
 

@@ -105,6 +105,6 @@ def require_scale(scene: Scene) -> None:
         scene.georeference.pixel_size(*scene.shape)
     except ScaleError as error:
         raise ScaleError(
-            f"this question asks for metres, but {scene.observations[0].source} has no known scale ({error}); "
-            "give --gsd METRES (the size of a pixel), or ask for a percentage instead"
+            f"this question asks for metres, but {scene.observations[0].source} has no known scale: {error} "
+            "(the size of a pixel), or ask for a percentage instead"
         ) from error

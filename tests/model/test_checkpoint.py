@@ -71,13 +71,18 @@ def test_an_unknown_name_is_refused(name: str) -> None:
 def test_a_hub_id_is_left_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     assert locate("owner/name") == "owner/name"
 
-    def offline(place: str) -> None:
+    asked_of: list[bool] = []
+    monkeypatch.setattr(checkpoint, "_hub_answers", lambda: False)
+
+    def offline(place: str, local_files_only: bool) -> None:
+        asked_of.append(local_files_only)
         raise OSError(f"{place} is not a local folder and is not a valid model identifier\nmore advice")
 
     monkeypatch.setattr(checkpoint.AutoProcessor, "from_pretrained", offline)
     assert said("owner/name") == (
         "model 'owner/name' cannot be loaded: owner/name is not a local folder and is not a valid model identifier"
     )
+    assert asked_of == [True], "without the hub only what was fetched before is looked for"
 
 
 def test_missing_embedded_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

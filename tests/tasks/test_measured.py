@@ -24,7 +24,15 @@ def answer_with(text: str, *masks: np.ndarray, gsd_m: float | None = 10, options
 
 @pytest.mark.parametrize(
     ("text", "measured"),
-    [("33%", "10%"), ("7 ha", "2 ha"), ("3 km2", "2 ha"), ("12 buildings", "1"), ("5", "1"), ("Yes", None)],
+    [
+        ("33%", "10%"),
+        ("7 ha", "2 ha"),
+        ("3 km2", "2 ha"),
+        ("12 buildings", "1"),
+        ("5", "1"),
+        ("Yes", None),
+        ("eastern part", "northwestern part"),
+    ],
 )
 def test_one_mask_measures_shares_areas_and_counts(text: str, measured: str | None) -> None:
     assert WATER.sum() == 200 and HEIGHT * WIDTH == 2000

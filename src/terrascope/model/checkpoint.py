@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
+from huggingface_hub import constants
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -79,8 +83,11 @@ def load(
     # A bar for half a second of loading would stand in the middle of the answer.
     logging.disable_progress_bar()
     try:
-        processor = AutoProcessor.from_pretrained(place)
-        model, report = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype, output_loading_info=True)
+        local = not Path(place).is_dir() and not _hub_answers()
+        processor = AutoProcessor.from_pretrained(place, local_files_only=local)
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            place, dtype=dtype, output_loading_info=True, local_files_only=local
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise ModelError(f"model {name!r} cannot be loaded: {reason}") from error
@@ -95,6 +102,19 @@ def load(
             f"model {name!r}: the tokenizer's [SEG] is {seg_id}, but the configuration says {model.config.seg_token_id}"
         )
     return model.to(device).eval(), processor
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached; without it only what was fetched before is looked for, instead of minutes of
+    retries. Behind a proxy the hub is taken to be there."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    address = urlsplit(constants.ENDPOINT)
+    try:
+        with socket.create_connection((address.hostname, address.port or 443), timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def make_processor(

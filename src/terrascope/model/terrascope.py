@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -27,6 +28,7 @@ FINISH_NOTES = {
 }
 
 NEAREST_NOTE = "The model answered {!r}; the option nearest to it was chosen."
+REDUCED_NOTE = "The model saw the scene reduced {:.0f} times: what is narrower than {} pixels may be missing."
 MEASURED_NOTE = "The model answered {!r}, its mask measures {!r}; the option nearest to the measurement was chosen."
 
 
@@ -116,6 +118,9 @@ class TerraScope:
         with torch.inference_mode():
             encoded = encode_scene(self.model, self.processor.image_processor.prepare_scene(scene))
 
+        factor = max(scene.shape) / self.model.config.sam_size
+        reduced = [REDUCED_NOTE.format(factor, math.ceil(2 * factor))] if factor > 2 else []
+
         def run(offered: tuple[str, ...]) -> Reasoning:
             prompt = self.processor.prepare_prompt(facts, question, offered)
             return reason(
@@ -125,12 +130,12 @@ class TerraScope:
         if options and (settings.choice_rule or self.model.config.choice_rule) == "nearest":
             free = run(())
             said = to_answer(scene, question, (), free, self.name)
-            measured = measured_answer(said)
+            measured = said.measured
             chosen = choose_nearest(free, options, measured)
             if chosen is not None:
                 note = NEAREST_NOTE.format(said.text) if measured is None else MEASURED_NOTE.format(said.text, measured)
-                return to_answer(scene, question, options, chosen, self.name, [note])
-        return to_answer(scene, question, options, run(options), self.name)
+                return to_answer(scene, question, options, chosen, self.name, [*reduced, note])
+        return to_answer(scene, question, options, run(options), self.name, reduced)
 
 
 def choose_nearest(free: Reasoning, options: tuple[str, ...], measured: str | None = None) -> Reasoning | None:
@@ -151,7 +156,7 @@ def to_answer(
 ) -> Answer:
     """Measure and check a reasoning."""
     cut_off = [FINISH_NOTES[reasoning.finish_reason]] if reasoning.finish_reason in FINISH_NOTES else []
-    return Answer.from_reasoning(
+    answer = Answer.from_reasoning(
         scene=scene,
         question=question,
         options=options,
@@ -160,3 +165,4 @@ def to_answer(
         model=model,
         notes=[*cut_off, *notes],
     )
+    return replace(answer, measured=measured_answer(answer))

@@ -72,7 +72,7 @@ def describe_layers(path: str, max_pixels: int) -> list[Layer]:
         if dataset.width * dataset.height > max_pixels:
             raise SceneError(
                 f"{path}: {dataset.width} x {dataset.height} pixels are more than the limit of {max_pixels:,}; "
-                "cut out the part in question, or raise max_pixels"
+                "cut out the part in question (gdal_translate -srcwin), or reduce it (-outsize)"
             )
         stem = Path(path.split("?")[0]).stem
         colors = [color.name for color in dataset.colorinterp]
