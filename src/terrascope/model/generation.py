@@ -14,10 +14,11 @@ from terrascope.choice import ChoiceRule
 from terrascope.model.fusion import VisualTokens, weigh_modalities
 from terrascope.model.grounding import ImageEmbedding, resize_logits
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
-from terrascope.model.processing import OPTION_LETTERS, Prompt, SceneInputs, TerraScopeProcessor
+from terrascope.model.processing import Prompt, SceneInputs, TerraScopeProcessor
 from terrascope.model.selection import select_tokens
 from terrascope.model.tiles import TileLayout
 from terrascope.predictor import Grounding
+from terrascope.question import LETTERS
 from terrascope.trace import parse_image_indicator
 
 
@@ -275,4 +276,4 @@ def reason(
 
 def _letter_ids(processor: TerraScopeProcessor, num_options: int) -> list[int]:
     """Token ids of the letters of the options."""
-    return [processor.tokenizer.convert_tokens_to_ids(letter) for letter in OPTION_LETTERS[:num_options]]
+    return [processor.tokenizer.convert_tokens_to_ids(letter) for letter in LETTERS[:num_options]]

@@ -13,12 +13,12 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from terrascope.errors import QuestionError, ScaleError
 from terrascope.model.tiles import TileLayout, choose_layout, cut_tiles, resize_image
+from terrascope.question import LETTERS
 from terrascope.rasters.sensors import render
 from terrascope.scene import Scene
 from terrascope.tasks.wording import format_area, format_distance
 
 IMAGE_START, IMAGE_TOKEN, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
-OPTION_LETTERS = "ABCDE"
 
 SYSTEM_PROMPT = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The Assistant "
@@ -200,8 +200,8 @@ class TerraScopeProcessor(ProcessorMixin):
         """
         if not question.strip():
             raise QuestionError("the question is empty: ask something, e.g. 'How much of the image is water?'")
-        if len(options) == 1 or len(options) > len(OPTION_LETTERS):
-            raise QuestionError(f"{len(options)} choices given: give 2 to {len(OPTION_LETTERS)}, or none")
+        if len(options) == 1 or len(options) > len(LETTERS):
+            raise QuestionError(f"{len(options)} choices given: give 2 to {len(LETTERS)}, or none")
         image = IMAGE_START + IMAGE_TOKEN * facts.num_tokens + IMAGE_END
         lines = []
         for number, (kinds, date) in enumerate(zip(facts.modalities, facts.dates, strict=True), 1):
@@ -210,7 +210,7 @@ class TerraScopeProcessor(ProcessorMixin):
         if facts.one_percent_m2 is not None and facts.width_m is not None:
             one_percent, width = format_area(facts.one_percent_m2), format_distance(facts.width_m)
             lines.append(f"One percent is {one_percent}. The image is {width} wide.")
-        asked = "\n".join([question.strip(), *(f"{OPTION_LETTERS[i]}. {text}" for i, text in enumerate(options))])
+        asked = "\n".join([question.strip(), *(f"{LETTERS[i]}. {text}" for i, text in enumerate(options))])
         messages = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
         reserved = next((token for token in self.tokenizer.all_special_tokens if token in asked), None)
         if reserved is not None:

@@ -15,9 +15,9 @@ from terrascope.landcover import TERRASCOPE
 from terrascope.model.checkpoint import load
 from terrascope.model.generation import GenerationSettings, Reasoning, encode_scene, reason
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
-from terrascope.model.processing import OPTION_LETTERS, TerraScopeProcessor
+from terrascope.model.processing import TerraScopeProcessor
 from terrascope.predictor import Answer
-from terrascope.question import check_question
+from terrascope.question import LETTERS, check_question
 from terrascope.scene import Scene
 from terrascope.tasks.measured import measured_answer
 from terrascope.trace import Step, Trace, parse, render
@@ -148,7 +148,7 @@ def choose_nearest(free: Reasoning, options: tuple[str, ...], measured: str | No
     tag = f"<answer>{answer}</answer>"
     if place is None or not free.text.endswith(tag):
         return None
-    return replace(free, text=f"{free.text.removesuffix(tag)}<answer>{OPTION_LETTERS[place]}</answer>")
+    return replace(free, text=f"{free.text.removesuffix(tag)}<answer>{LETTERS[place]}</answer>")
 
 
 def to_answer(
