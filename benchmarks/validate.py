@@ -42,6 +42,7 @@ from validation_scenes import (
     ombria_scenes,
 )
 
+from terrascope.choice import ChoiceRule
 from terrascope.errors import ModelError
 from terrascope.landcover import TERRASCOPE
 from terrascope.model.checkpoint import locate
@@ -80,14 +81,17 @@ def _load(model: str) -> TerraScope:
     return predictor
 
 
-def answer_all(model: str, scene: Scene, questions: Sequence[Question]) -> list[Reply]:
+def answer_all(model: str, rule: ChoiceRule | None, scene: Scene, questions: Sequence[Question]) -> list[Reply]:
     """Ask a model several questions about one scene."""
+    from terrascope.model import GenerationSettings
+
     predictor = _load(model)
+    settings = GenerationSettings(choice_rule=rule)
     replies = []
     for question in questions:
-        answer = predictor.ask(scene, question.text, options=question.options)
+        answer = predictor.ask(scene, question.text, options=question.options, settings=settings)
         truths = [step.mask for step in question.trace.grounded_steps if step.mask is not None]
-        oracle = predictor.ask(scene, question.text, options=question.options, masks=truths)
+        oracle = predictor.ask(scene, question.text, options=question.options, settings=settings, masks=truths)
         replies.append(
             Reply(
                 answer=answer.text,
@@ -99,7 +103,7 @@ def answer_all(model: str, scene: Scene, questions: Sequence[Question]) -> list[
     return replies
 
 
-def answer_in_parallel(model: str, asked: Sequence[Asked], num_workers: int) -> list[Reply]:
+def answer_in_parallel(model: str, rule: ChoiceRule | None, asked: Sequence[Asked], num_workers: int) -> list[Reply]:
     """The replies to all questions, in their order; neighbours that share a scene go to one worker together."""
     jobs = [list(group) for _, group in groupby(asked, key=lambda one: id(one.where.scene))]
     console = Console(stderr=True)
@@ -110,7 +114,7 @@ def answer_in_parallel(model: str, asked: Sequence[Asked], num_workers: int) -> 
     ):
         bar = progress.add_task("asking", total=len(asked))
         futures = [
-            executor.submit(answer_all, model, job[0].where.scene, [one.question for one in job]) for job in jobs
+            executor.submit(answer_all, model, rule, job[0].where.scene, [one.question for one in job]) for job in jobs
         ]
         for future in futures:
             replies += future.result()
@@ -186,6 +190,9 @@ def main() -> None:
     parser.add_argument("--per-cell", type=int, default=16, help="questions per source, modality and task")
     parser.add_argument("--generated", type=int, default=40, help="generated scenes of each kind")
     parser.add_argument("--cloudy", type=int, default=16, help="generated scenes of the cloud comparison")
+    parser.add_argument(
+        "--choice-rule", choices=("letter", "nearest"), help="instead of the model's own rule for options"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="at most so many questions per source and modality, for a trial")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, each on one thread")
@@ -212,7 +219,7 @@ def main() -> None:
     predicted = fit_and_predict(arguments.data, asked, arguments.seed)
     num_cloudy = arguments.cloudy if arguments.limit is None else min(arguments.cloudy, arguments.limit)
     cloudy, samples = ask_under_clouds(num_cloudy, min_coverage=MIN_COVERAGE)
-    replies = answer_in_parallel(arguments.model, [*asked, *cloudy], arguments.workers)
+    replies = answer_in_parallel(arguments.model, arguments.choice_rule, [*asked, *cloudy], arguments.workers)
     made = report.Report(
         setting={
             "model": Path(arguments.model).name,

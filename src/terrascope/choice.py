@@ -19,7 +19,7 @@ from terrascope.trace import METRES, SQUARE_METRES, stated_numbers
 ChoiceRule = Literal["letter", "nearest"]
 
 _BARE = re.compile(r"\d+(?:\.\d+)?")
-_PART = re.compile(r"\b(north|south)?(?:ern)?\s*(east|west)?(?:ern)?\b", re.I)
+_PART = re.compile(r"\b(north|south)?(?:ern)?\s*(east|west)?(?:ern)?\b")
 _YES_NO = ("yes", "no")
 
 
@@ -69,8 +69,8 @@ def _part(text: str) -> tuple[int, int] | None:
         return 0, 0
     for match in _PART.finditer(text):
         if match[1] or match[2]:
-            row = {"north": -1, "south": 1}.get((match[1] or "").lower(), 0)
-            column = {"west": -1, "east": 1}.get((match[2] or "").lower(), 0)
+            row = {"north": -1, "south": 1}.get(match[1] or "", 0)
+            column = {"west": -1, "east": 1}.get(match[2] or "", 0)
             return row, column
     return None
 

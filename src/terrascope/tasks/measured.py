@@ -7,17 +7,14 @@ from terrascope.tasks.wording import format_area, format_distance, format_share
 from terrascope.trace import METRES, SQUARE_METRES, stated_numbers
 
 
-def measured_answer(answer: Answer, stated: str | None = None) -> str | None:
+def measured_answer(answer: Answer) -> str | None:
     """The measured counterpart of an answer, worded like it; None where it states no quantity of its masks.
 
     A share, an area, a count or a part of the scene is that of the one mask of the reasoning; a length is the distance
-    between its last two. With several masks a share or a count may be of anything, and nothing is claimed.
-
-    Args:
-        answer: with its steps.
-        stated: the text to look for a quantity in; the answer's own, or its chosen option, when None.
+    between its last two. With several masks a share or a count may be of anything, and nothing is claimed. Where
+    an option was chosen, its text is what is stated.
     """
-    text = stated if stated is not None else (answer.option or answer.text)
+    text = answer.option or answer.text
     if text.strip().endswith(" part") and len(answer.steps) == 1:
         return answer.steps[0].measurement.position
     numbers = stated_numbers(text)

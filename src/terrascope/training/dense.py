@@ -6,7 +6,6 @@ is drawn to. InternVL's vision tower learns the class shares of its patches.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from terrascope.model.grounding import decode_masks, embed_features
 from terrascope.training.batches import DenseBatch, DenseSampler
 from terrascope.training.losses import ENTROPY_FIRST, OVERLAP_FIRST, LossWeights, segmentation_loss
 from terrascope.training.pool import Pool
+from terrascope.training.schedule import cosine_rate
 
 MEAN, STD = 0.3, 0.25
 
@@ -177,10 +177,9 @@ def pretrain(kind: str, pool: Pool, out: Path, recipe: DenseRecipe) -> None:
 
     def rate(step: int) -> float:
         polishing = step >= recipe.num_steps and recipe.polish_steps > 0
-        peak = recipe.polish_rate if polishing else 1.0
-        progress = (step - recipe.num_steps) / recipe.polish_steps if polishing else step / recipe.num_steps
-        falling = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return min(1.0, (step + 1) / recipe.warmup_steps) * peak * falling
+        if polishing:
+            return recipe.polish_rate * cosine_rate(step - recipe.num_steps, recipe.polish_steps, warmup_steps=1)
+        return cosine_rate(step, recipe.num_steps, warmup_steps=recipe.warmup_steps)
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     path, first = out / f"{kind}.pt", 0

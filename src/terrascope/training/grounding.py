@@ -7,7 +7,6 @@ from; docs/decisions.md says why.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from terrascope.model.tiles import TileLayout, resize_image
 from terrascope.training.instruct import InstructSample, SampleStream, project_batch
 from terrascope.training.losses import OVERLAP_FIRST, LossWeights, segmentation_loss
 from terrascope.training.pool import Pool
+from terrascope.training.schedule import cosine_rate
 from terrascope.training.sequence import build_sequence, pad_sequences
 
 TARGET_SIZE = 128
@@ -181,8 +181,7 @@ def train_grounding(
     rng = np.random.default_rng(recipe.seed)
     started, running = time.time(), 0.0
     for step in range(recipe.num_steps):
-        progress = step / recipe.num_steps
-        rate = min(1.0, (step + 1) / recipe.warmup_steps) * 0.5 * (1 + math.cos(math.pi * progress))
+        rate = cosine_rate(step, recipe.num_steps, warmup_steps=recipe.warmup_steps, floor=0.0)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * rate
         rows = rng.choice(len(collected.images), min(recipe.batch_size, len(collected.images)), replace=False).tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from terrascope.trace import render, resolve_images
 from terrascope.training.losses import language_loss
 from terrascope.training.pool import Pool
 from terrascope.training.questions import SOURCE_SHARES, PoolScene, ask_pool_scene, choose_scene
+from terrascope.training.schedule import cosine_rate
 from terrascope.training.sequence import IGNORED, Target, build_sequence, pad_sequences
 
 
@@ -177,8 +177,7 @@ def instruct(
     )
 
     def rate(step: int) -> float:
-        progress = min(1.0, step / recipe.num_steps)
-        return min(1.0, (step + 1) / recipe.warmup_steps) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        return cosine_rate(step, recipe.num_steps, warmup_steps=recipe.warmup_steps)
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     path, first = out / "instruct.pt", 0
