@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from pyproj import CRS
 
 from terrascope.errors import SceneError
+from terrascope.georeference import Georeference
 from terrascope.landcover import TERRASCOPE
 from terrascope.scene import LabelMap, Modality, Observation, Pair, Scene
 
@@ -53,7 +59,90 @@ def test_observations_that_contradict_themselves() -> None:
     with pytest.raises(SceneError, match="does not lie on the grid"):
         observe(valid=np.ones((3, 3), bool))
     with pytest.raises(SceneError, match=r"a\.tif: every pixel is nodata"):
-        observe(valid=np.zeros((4, 4), bool), source="a.tif")
+        Scene.of(optical=[observe(valid=np.zeros((4, 4), bool), source="a.tif")])
+
+
+UTM = Georeference(crs=CRS.from_epsg(32633), transform=Affine(10, 0, 500_000, 0, -20, 5_000_000))
+
+
+def ramp(height: int, width: int, **more) -> Observation:
+    pixels = np.arange(2 * height * width, dtype=np.float32).reshape(2, height, width)
+    valid = np.ones((height, width), bool)
+    return Observation(pixels=pixels, bands=("B03", "B04"), modality="optical", sensor="any", valid=valid, **more)
+
+
+def test_window_is_a_slice_with_its_own_place() -> None:
+    image = ramp(6, 8, georeference=UTM)
+    part = image.window(slice(2, 5), slice(3, 8), ["B04"])
+    assert part.bands == ("B04",)
+    assert np.array_equal(part.pixels, image.pixels[1:, 2:5, 3:8])
+    assert part.georeference.transform == Affine(10, 0, 500_030, 0, -20, 4_999_960)
+    scene = Scene.of(optical=[image, image]).window(slice(0, 2), slice(0, 3))
+    assert scene.shape == (2, 3) and len(scene.pairs) == 2
+    with pytest.raises(SceneError, match="no band B08"):
+        image.window(slice(0, 1), slice(0, 1), ["B08"])
+
+
+def test_window_may_hold_no_valid_pixel() -> None:
+    valid = np.zeros((4, 4), bool)
+    valid[0, 0] = True
+    assert not observe(valid=valid).window(slice(2, 4), slice(2, 4)).valid.any()
+
+
+def test_overview_is_the_mean_of_the_valid_pixels() -> None:
+    valid = np.ones((4, 8), bool)
+    valid[:2, :2] = [[True, False], [False, False]]
+    valid[2:, 2:4] = False
+    image = replace(ramp(4, 8, georeference=UTM), valid=valid)
+    small = image.overview(4)
+    assert small.shape == (2, 4)
+    assert small.valid.tolist() == [[True] * 4, [True, False, True, True]]
+    assert small.pixels[0].tolist() == [[0, 6.5, 8.5, 10.5], [20.5, 0, 24.5, 26.5]]
+    assert small.georeference.transform == Affine(20, 0, 500_000, 0, -40, 5_000_000)
+    assert np.array_equal(image.overview(8).pixels, image.pixels)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12), st.integers(50, 2000))
+def test_overview_in_strips_equals_the_mean_over_blocks(height: int, width: int, side: int, strip: int) -> None:
+    image = ramp(height, width)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("terrascope.scene._STRIP_PIXELS", strip)
+        small = image.overview(side)
+    rows, columns = small.shape
+    assert max(rows, columns) == min(side, max(height, width))
+    for row in range(rows):
+        for column in range(columns):
+            block = image.pixels[
+                :,
+                row * height // rows : (row + 1) * height // rows,
+                column * width // columns : (column + 1) * width // columns,
+            ]
+            assert small.pixels[:, row, column] == pytest.approx(block.mean((1, 2)))
+
+
+class Counted:
+    """A store that serves windows of a known image and counts the pixels that it was asked for."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.held, self.shape, self.largest = pixels, pixels.shape, 0
+
+    def read(self, bands, rows: slice, columns: slice) -> np.ndarray:
+        found = self.held[list(bands), rows, columns]
+        self.largest = max(self.largest, found.size)
+        return found
+
+
+def test_images_on_disk_are_read_by_windows() -> None:
+    image = ramp(64, 32)
+    store = Counted(image.pixels)
+    stored = replace(image, pixels=store)
+    assert np.array_equal(stored.window(slice(3, 9), slice(4, 7)).pixels, image.pixels[:, 3:9, 4:7])
+    assert np.array_equal(stored.band("B04"), image.pixels[1])
+    store.largest = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("terrascope.scene._STRIP_PIXELS", 256)
+        assert np.array_equal(stored.overview(16, ["B03"]).pixels, image.overview(16, ["B03"]).pixels)
+    assert store.largest == 256
 
 
 def test_pair_is_valid_where_either_image_is() -> None:

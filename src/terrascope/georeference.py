@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,6 +70,22 @@ class Georeference:
     def is_located(self) -> bool:
         """True if the place on the Earth is known, not only the size of the pixels."""
         return self.crs is not None and self.transform is not None
+
+    def window(self, row: int, column: int) -> Georeference:
+        """The georeference of a part of the grid whose first pixel is the grid's pixel (`row`, `column`)."""
+        if self.transform is None:
+            return self
+        return replace(self, transform=self.transform * self.transform.translation(column, row))
+
+    def scaled(self, row_factor: float, column_factor: float) -> Georeference:
+        """The georeference of the grid resampled to pixels so many times as high and as wide.
+
+        A stated pixel size stays square; the mean factor is taken, as the factors of an overview are almost equal.
+        """
+        gsd_m = None if self.gsd_m is None else self.gsd_m * (row_factor * column_factor) ** 0.5
+        if self.transform is None:
+            return replace(self, gsd_m=gsd_m)
+        return replace(self, transform=self.transform * self.transform.scale(column_factor, row_factor), gsd_m=gsd_m)
 
     def to_lonlat(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Longitude and latitude (WGS 84, degrees) of pixel coordinates: columns `x`, rows `y`, of one shape.

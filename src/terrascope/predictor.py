@@ -149,7 +149,7 @@ class Answer:
             trace=parsed,
             steps=tuple(steps),
             model=model,
-            notes=(*notes, *doubts),
+            notes=(*notes, *scene.notes, *doubts),
         )
 
     @property

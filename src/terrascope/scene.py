@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,23 @@ if TYPE_CHECKING:
 
 Modality = Literal["optical", "sar"]
 
+OVERVIEW_SIDE = 2048
+"""Longest side, in pixels, of the reduced scene that pictures and a first look are made from."""
+
+_STRIP_PIXELS = 4_000_000
+"""Pixels of one band that are held at a time while an image is reduced."""
+
+
+class PixelStore(Protocol):
+    """Pixels float32 `[bands, H, W]` that stay in their files and are read by windows."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    def read(self, bands: Sequence[int], rows: slice, columns: slice) -> NDArray[np.float32]:
+        """The bands of these numbers (from 0), float32 `[len(bands), rows, columns]`; unmeasured pixels are 0."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Observation:
@@ -26,7 +43,8 @@ class Observation:
 
     Attributes:
         pixels: float32 `[bands, H, W]`: reflectance (0-1) for multispectral sensors, decibels for SAR, digital numbers
-            (0-255) for 8-bit composites. What lies outside `valid` is 0.
+            (0-255) for 8-bit composites. What lies outside `valid` is 0. An image too large for memory is a
+            `PixelStore` instead of an array: take windows and overviews of it.
         bands: one name per band, in the sensor's own naming (`B04`, `VV`, `red`).
         modality: `optical` or `sar`.
         sensor: name of the sensor's entry in `terrascope.rasters.sensors`.
@@ -34,9 +52,11 @@ class Observation:
         georeference: where the grid lies and how large its pixels are; may know neither.
         date: day of acquisition, if known.
         source: file or generator that it came from, for messages.
+        evidence: what the reading went by, one phrase each: `bands by the file's descriptions`.
+        assumptions: what no file said and was taken for granted, one sentence each.
     """
 
-    pixels: NDArray[np.float32]
+    pixels: NDArray[np.float32] | PixelStore
     bands: tuple[str, ...]
     modality: Modality
     sensor: str
@@ -44,9 +64,11 @@ class Observation:
     georeference: Georeference = field(default_factory=Georeference)
     date: datetime.date | None = None
     source: str = "memory"
+    evidence: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.pixels.ndim != 3 or self.pixels.shape[0] != len(self.bands):
+        if len(self.pixels.shape) != 3 or self.pixels.shape[0] != len(self.bands):
             raise SceneError(
                 f"{self.source}: {len(self.bands)} bands are named but the pixels have shape {self.pixels.shape}"
             )
@@ -54,8 +76,6 @@ class Observation:
             raise SceneError(
                 f"{self.source}: valid mask {self.valid.shape} does not lie on the grid {self.pixels.shape[1:]}"
             )
-        if not self.valid.any():
-            raise SceneError(f"{self.source}: every pixel is nodata; give an image with at least one valid pixel")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -68,9 +88,68 @@ class Observation:
         Raises:
             SceneError: the observation has no such band.
         """
-        if name not in self.bands:
-            raise SceneError(f"{self.source}: no band {name}; it has {', '.join(self.bands)}")
-        return self.pixels[self.bands.index(name)]
+        height, width = self.shape
+        return self._read((name,), slice(0, height), slice(0, width))[0]
+
+    def window(self, rows: slice, columns: slice, bands: Sequence[str] | None = None) -> Observation:
+        """A part of the image, in memory: the pixels of these rows and columns (start and stop, within the image).
+
+        Args:
+            bands: names of the bands to keep; None for all.
+
+        Raises:
+            SceneError: the observation has no such band.
+        """
+        names = self.bands if bands is None else tuple(bands)
+        return replace(
+            self,
+            pixels=self._read(names, rows, columns),
+            bands=names,
+            valid=self.valid[rows, columns],
+            georeference=self.georeference.window(rows.start, columns.start),
+        )
+
+    def overview(self, max_side: int = OVERVIEW_SIDE, bands: Sequence[str] | None = None) -> Observation:
+        """The image in memory, reduced until no side is longer than `max_side`; a smaller image as it is.
+
+        A pixel of the overview is the mean of the valid pixels below it, and valid if there is one. Memory is bounded
+        by a strip of rows and the result.
+        """
+        height, width = self.shape
+        names = self.bands if bands is None else tuple(bands)
+        factor = max(height, width) / max_side
+        if factor <= 1:
+            return self.window(slice(0, height), slice(0, width), names)
+        size = (max(1, round(height / factor)), max(1, round(width / factor)))
+        row_edges, column_edges = (np.arange(n + 1) * side // n for n, side in zip(size, (height, width), strict=True))
+        pixels = np.zeros((len(names), *size), np.float32)
+        counts = np.zeros(size, np.float32)
+        rows_at_once = max(1, int(_STRIP_PIXELS / width / factor))
+        for first in range(0, size[0], rows_at_once):
+            last = min(first + rows_at_once, size[0])
+            top, bottom = int(row_edges[first]), int(row_edges[last])
+            groups = row_edges[first:last] - top
+            valid = self.valid[top:bottom]
+            counts[first:last] = _block_sums(valid.astype(np.float32), groups, column_edges[:-1])
+            strip = self._read(names, slice(top, bottom), slice(0, width))
+            for band, numbers in enumerate(strip):
+                pixels[band, first:last] = _block_sums(np.where(valid, numbers, 0), groups, column_edges[:-1])
+        return replace(
+            self,
+            pixels=(pixels / np.maximum(counts, 1)).astype(np.float32),
+            bands=names,
+            valid=counts > 0,
+            georeference=self.georeference.scaled(height / size[0], width / size[1]),
+        )
+
+    def _read(self, names: Sequence[str], rows: slice, columns: slice) -> NDArray[np.float32]:
+        missing = next((name for name in names if name not in self.bands), None)
+        if missing is not None:
+            raise SceneError(f"{self.source}: no band {missing}; it has {', '.join(self.bands)}")
+        numbers = [self.bands.index(name) for name in names]
+        if isinstance(self.pixels, np.ndarray):
+            return self.pixels[numbers, rows, columns]
+        return self.pixels.read(numbers, rows, columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +179,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Scene:
-    """Pairs on one pixel grid in time order: `scene.pairs[0]` is "Image: 1"."""
+    """Pairs on one pixel grid in time order: `scene.pairs[0]` is "Image: 1".
+
+    `notes` are what a reader of any answer about the scene should know: how its images were brought together, and what
+    was assumed of them; one sentence each.
+    """
 
     pairs: tuple[Pair, ...]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.pairs:
@@ -118,8 +202,11 @@ class Scene:
         """Pair the n-th optical with the n-th SAR image, in the order given.
 
         Raises:
-            SceneError: no image at all, or the numbers of optical and SAR images differ.
+            SceneError: no image at all, the numbers of optical and SAR images differ, or an image is all nodata.
         """
+        blank = next((image for image in (*optical, *sar) if not image.valid.any()), None)
+        if blank is not None:
+            raise SceneError(f"{blank.source}: every pixel is nodata; give an image with at least one valid pixel")
         if optical and sar and len(optical) != len(sar):
             raise SceneError(
                 f"{len(optical)} optical and {len(sar)} SAR images cannot be paired; give one SAR image per date"
@@ -156,6 +243,15 @@ class Scene:
 
         return open_scene(optical=optical, sar=sar, dates=dates, sensor=sensor, sar_sensor=sar_sensor, gsd_m=gsd_m)
 
+    def window(self, rows: slice, columns: slice) -> Scene:
+        """A part of the scene, in memory: these rows and columns of every image. It may hold no valid pixel."""
+
+        def cut(image: Observation | None) -> Observation | None:
+            return None if image is None else image.window(rows, columns)
+
+        pairs = tuple(Pair(optical=cut(pair.optical), sar=cut(pair.sar)) for pair in self.pairs)
+        return Scene(pairs, notes=self.notes)
+
     @property
     def observations(self) -> tuple[Observation, ...]:
         return tuple(observation for pair in self.pairs for observation in pair.observations)
@@ -172,6 +268,13 @@ class Scene:
     @property
     def dates(self) -> tuple[datetime.date | None, ...]:
         return tuple(pair.date for pair in self.pairs)
+
+
+def _block_sums(
+    numbers: NDArray[np.float32], rows: NDArray[np.integer], columns: NDArray[np.integer]
+) -> NDArray[np.float32]:
+    """Sums float32 over the blocks of `numbers` that begin at these rows and columns."""
+    return np.add.reduceat(np.add.reduceat(numbers, rows, axis=0), columns, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -69,6 +69,8 @@ def read_observation(
         if sensor is None and reading.sensor.name == "sentinel-2" and has_offset(paths):
             reading = replace(reading, sensor=SENSORS["sentinel-2-offset"])
         pixels, valid, grid = _read_bands(reading, source)
+    if not valid.any():
+        raise SceneError(f"{source}: every pixel is nodata; give an image with at least one valid pixel")
     if gsd_m is not None:
         grid = replace(grid, georeference=replace(grid.georeference, gsd_m=gsd_m))
     return Observation(
@@ -139,7 +141,9 @@ def _on_grid(observation: Observation, reference: Observation) -> Observation:
             f"{observation.source} ({source.width} x {source.height}) and {reference.source} "
             f"({target.width} x {target.height}) differ in size and have no CRS in common; give images of one grid"
         )
-    pixels = resample(np.where(observation.valid, observation.pixels, np.float32(np.nan)), source, target)
+    stored = observation.window(slice(0, source.height), slice(0, source.width)).pixels
+    assert isinstance(stored, np.ndarray)
+    pixels = resample(np.where(observation.valid, stored, np.float32(np.nan)), source, target)
     valid = np.asarray(np.isfinite(pixels).all(axis=0))
     if not valid.any():
         raise SceneError(f"{observation.source} does not overlap {reference.source}; give images of one place")

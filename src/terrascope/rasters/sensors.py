@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrascope.errors import SceneError
-from terrascope.scene import Modality, Observation
+from terrascope.scene import OVERVIEW_SIDE, Modality, Observation
 
 MEAN = "mean"
 """Display entry that stands for the mean of the other display channels, after their stretch."""
@@ -84,6 +84,25 @@ def sensor_named(name: str) -> Sensor:
     return SENSORS[name]
 
 
+def shown_bands(observation: Observation) -> tuple[str, ...]:
+    """The bands of an observation that its picture is made of.
+
+    Raises:
+        SceneError: the sensor is unknown or a band of its display is missing.
+    """
+    sensor = sensor_named(observation.sensor)
+    present = tuple(band for band in sensor.display_bands if band in observation.bands)
+    if not present or (sensor.modality == "optical" and len(present) < len(sensor.display_bands)):
+        missing = next(band for band in sensor.display_bands if band not in present)
+        raise SceneError(f"{observation.source}: no band {missing}; it has {', '.join(observation.bands)}")
+    return present
+
+
+def render_overview(observation: Observation, max_side: int = OVERVIEW_SIDE) -> NDArray[np.float32]:
+    """The picture float32 `[3, h, w]` of an observation, reduced until no side is longer than `max_side`."""
+    return render(observation.overview(max_side, shown_bands(observation)))
+
+
 def render(observation: Observation) -> NDArray[np.float32]:
     """Three channels float32 `[3, H, W]` in 0..1 of an observation; pixels outside `valid` are 0.
 
@@ -94,10 +113,7 @@ def render(observation: Observation) -> NDArray[np.float32]:
         SceneError: the sensor is unknown or a band of its display is missing.
     """
     sensor = sensor_named(observation.sensor)
-    present = [band for band in sensor.display_bands if band in observation.bands]
-    if not present or (sensor.modality == "optical" and len(present) < len(sensor.display_bands)):
-        missing = next(band for band in sensor.display_bands if band not in present)
-        observation.band(missing)
+    present = shown_bands(observation)
     shown: dict[int, NDArray[np.float32]] = {}  # by channel; one without a band of its own shows the mean of these
     for channel, (entry, (low, high)) in enumerate(zip(sensor.display, sensor.stretch, strict=True)):
         if sensor.band_of(entry) in present:
