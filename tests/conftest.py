@@ -19,3 +19,9 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real scenes are not here; name their folder in TERRASCOPE_DATA")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test leaves unfinished work in the user's cache, or finds another test's."""
+    monkeypatch.setenv("TERRASCOPE_CACHE", str(tmp_path / "terrascope-cache"))

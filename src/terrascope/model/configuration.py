@@ -23,6 +23,7 @@ class TerraScopeConfig(PreTrainedConfig):
         max_masked_tokens: at most so many visual tokens are fed back per mask (lambda of Appendix C).
         keep_best_token: a mask that is not empty but selects no token gives its best-covered one.
         max_masks: generation stops after so many [SEG] tokens.
+        view_size: pixels of a large scene along the edge of one view of SAM-2; None for the size that SAM-2 takes.
         choice_rule: `letter` (the model names the option) or `nearest` (it answers freely, and the nearest is taken).
     """
 
@@ -40,6 +41,7 @@ class TerraScopeConfig(PreTrainedConfig):
         max_masked_tokens: int = 128,
         keep_best_token: bool = True,
         max_masks: int = 20,
+        view_size: int | None = None,
         choice_rule: ChoiceRule = "letter",
         **kwargs: Any,
     ) -> None:
@@ -54,6 +56,7 @@ class TerraScopeConfig(PreTrainedConfig):
         self.max_masked_tokens = max_masked_tokens
         self.keep_best_token = keep_best_token
         self.max_masks = max_masks
+        self.view_size = view_size
         self.choice_rule = choice_rule
         kwargs.setdefault("tie_word_embeddings", self.vlm_config.tie_word_embeddings)
         super().__init__(**kwargs)

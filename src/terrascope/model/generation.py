@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from terrascope.model.tiles import TileLayout
 from terrascope.predictor import Grounding
 from terrascope.question import LETTERS
 from terrascope.trace import parse_image_indicator
+
+Look = Literal["auto", "whole", "views"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +50,16 @@ class GenerationSettings:
         max_new_tokens: positions that may follow the prompt, injected visual tokens included.
         constrain_choices: with options, only their letters may open the answer.
         choice_rule: how an option is chosen; what the model's configuration says when None.
+        look: `whole` reduces a large scene to what SAM-2 takes; `views` covers it by overlapping views at full
+            resolution; `auto` does so where a scene is larger than SAM-2's input.
+        view_size: pixels along the edge of a view; what the model's configuration says when None.
     """
 
     max_new_tokens: int = 1024
     constrain_choices: bool = True
     choice_rule: ChoiceRule | None = None
+    look: Look = "auto"
+    view_size: int | None = None
 
 
 @dataclass(eq=False)
@@ -76,6 +84,13 @@ class Reasoning:
     groundings: tuple[Grounding, ...]
     finish_reason: str
     record: Record | None = None
+
+
+class Grounder(Protocol):
+    """What turns a [SEG] into a mask: the pair (from 0), the state `[D]`, and the reasoning so far ->
+    mask bool `[H, W]` and its confidence."""
+
+    def __call__(self, pair: int, state: Tensor, text: str) -> tuple[Tensor, float]: ...
 
 
 def encode_scene(model: TerraScopeForConditionalGeneration, inputs: SceneInputs) -> EncodedScene:
@@ -146,12 +161,8 @@ def ground(
     states = seg_state.expand(len(places), 1, -1)
     logits, _ = model.decode_masks(encoded.embeddings[rows], states)
     shape = tuple(encoded.inputs.valid[places[0]].shape)
-    full = resize_logits(logits, (shape[0], shape[1]))[:, 0]
     valid = torch.stack([encoded.inputs.valid[place] for place in places])
-    fused = full[0].cpu()
-    if len(places) > 1:
-        single = torch.where(valid[0], full[0].cpu(), full[1].cpu())
-        fused = torch.where(valid.all(0), model.mask_fusion(full[0], full[1]).cpu(), single)
+    fused = model.fuse_logits(resize_logits(logits, (shape[0], shape[1]))[:, 0], valid)
     seen = valid.any(0)
     mask = (fused > 0) & seen
     probability = torch.sigmoid(fused)
@@ -190,6 +201,7 @@ def reason(
     *,
     forced_ids: Sequence[int] | None = None,
     forced_masks: Sequence[np.ndarray] | None = None,
+    ground_with: Grounder | None = None,
     keep_record: bool = False,
 ) -> Reasoning:
     """Answer a question about an encoded scene (Algorithm 1), greedily.
@@ -201,6 +213,7 @@ def reason(
         settings: limits.
         forced_ids: tokens to emit instead of the model's own choice; generation ends with them.
         forced_masks: masks to use instead of the decoded ones, for the first [SEG]s in order (an oracle).
+        ground_with: makes the masks instead of `ground`; they may have another resolution than the encoded scene.
         keep_record: keep embeddings, logits and token indices of every step.
 
     Returns:
@@ -245,8 +258,9 @@ def reason(
         logits, hidden = decoder.feed(embed(torch.tensor([token], device=model.device)))
         if token != config.seg_token_id:
             continue
-        pair = (parse_image_indicator(tokenizer.decode(token_ids), len(encoded.pairs)) or 1) - 1
-        mask, confidence = ground(model, encoded, pair, hidden)
+        text = tokenizer.decode(token_ids)
+        pair = (parse_image_indicator(text, len(encoded.pairs)) or 1) - 1
+        mask, confidence = ground_with(pair, hidden, text) if ground_with else ground(model, encoded, pair, hidden)
         if forced_masks is not None and len(groundings) < len(forced_masks):
             mask, confidence = torch.from_numpy(forced_masks[len(groundings)]), 1.0
         indices, features, is_optical = inject(model, visual[pair], mask)

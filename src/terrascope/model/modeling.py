@@ -77,6 +77,23 @@ class TerraScopeForConditionalGeneration(PreTrainedModel):
         """Mask logits `[B, P, h, w]` and predicted IoU `[B, P]` of [SEG] states `[B, P, D]` (hidden, not projected)."""
         return decode_masks(self.sam, embedding, self.seg_projection(seg_states).to(embedding.features.dtype))
 
+    def fuse_logits(self, logits: Tensor, valid: Tensor) -> Tensor:
+        """One set of mask logits on the CPU from those of an image, or of an optical and a SAR image of one date.
+
+        Where both were measured they are fused; elsewhere the one that was measured decides.
+
+        Args:
+            logits: `[images, ..., H, W]`, the optical image first.
+            valid: bool `[images, H, W]`.
+        """
+        only = logits[0].cpu()
+        if len(logits) == 1:
+            return only
+        only = torch.where(valid[0], only, logits[1].cpu())
+        with torch.autocast(logits.device.type, enabled=False):
+            both = self.mask_fusion(logits[0], logits[1]).cpu()
+        return torch.where(valid.all(0), both, only)
+
     def forward(
         self,
         inputs_embeds: Tensor | None = None,

@@ -11,6 +11,9 @@ from transformers.models.sam2.configuration_sam2 import (
 
 SAM_SIZE = 256
 SAM_WIDTH = 192
+VIEW_SIZE = 128
+"""Pixels of a large scene along the edge of a view: the size of the chips from which SAM-2 learned most."""
+
 VISION_SIZE = 192
 TOKEN_GRID = 12
 """Visual tokens per edge: 24 x 24 patches of 8 pixels, two by two shuffled into one token."""

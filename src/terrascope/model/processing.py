@@ -13,10 +13,10 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from terrascope.errors import QuestionError, ScaleError
 from terrascope.model.tiles import TileLayout, choose_layout, cut_tiles, resize_image
+from terrascope.quantities import format_area, format_distance
 from terrascope.question import LETTERS
 from terrascope.rasters.sensors import render
 from terrascope.scene import Scene
-from terrascope.tasks.wording import format_area, format_distance
 
 IMAGE_START, IMAGE_TOKEN, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
 
@@ -88,6 +88,10 @@ class TerraScopeImageProcessor(BaseImageProcessor):
         mean = torch.tensor(self.image_mean)[:, None, None]
         return (pixels - mean) / torch.tensor(self.image_std)[:, None, None]
 
+    def view_for_masks(self, picture: Tensor) -> Tensor:
+        """A picture `[3, H, W]` in 0..1 as SAM-2 takes it: stretched to its square `[3, S', S']`, normalised."""
+        return self.normalize_pixels(resize_image(picture, (self.sam_size, self.sam_size)))
+
     def layout_of(self, shape: tuple[int, int], num_dates: int) -> TileLayout:
         """How an image is cut: by its aspect ratio, or not at all where there are several dates (Appendix C)."""
         if num_dates > 1:
@@ -108,11 +112,11 @@ class TerraScopeImageProcessor(BaseImageProcessor):
         for observation in scene.observations:
             picture = torch.from_numpy(render(observation))
             tiles.append(cut_tiles(picture, layout, self.tile_size))
-            sam_images.append(resize_image(picture, (self.sam_size, self.sam_size)))
+            sam_images.append(self.view_for_masks(picture))
             valid.append(torch.from_numpy(observation.valid))
         return SceneInputs(
             tiles=self.normalize_pixels(torch.cat(tiles)),
-            sam_images=self.normalize_pixels(torch.stack(sam_images)),
+            sam_images=torch.stack(sam_images),
             layouts=(layout,) * len(scene.pairs),
             modalities=tuple(tuple(o.modality for o in pair.observations) for pair in scene.pairs),
             valid=tuple(valid),

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+_STRIP_ROWS = 512
+
 
 def _overlaps(num_pixels: int, num_cells: int) -> Tensor:
     """float64 `[num_cells, num_pixels]`: the share of a cell's extent that each pixel takes. Rows sum to 1."""
@@ -30,7 +32,14 @@ def cell_coverage(mask: Tensor, token_grid: tuple[int, int]) -> Tensor:
         float64 `[rows, columns]` in 0..1, exact: a pixel that lies on a cell's border counts with the part inside.
     """
     height, width = mask.shape
-    return _overlaps(height, token_grid[0]) @ mask.double() @ _overlaps(width, token_grid[1]).T
+    across = _overlaps(width, token_grid[1]).T
+    along = _overlaps(height, token_grid[0])
+    coverage = torch.zeros(token_grid, dtype=torch.float64)
+    # By strips: the mask of a whole scene would take a gigabyte in float64.
+    for top in range(0, height, _STRIP_ROWS):
+        rows = slice(top, top + _STRIP_ROWS)
+        coverage += along[:, rows] @ (mask[rows].double() @ across)
+    return coverage
 
 
 def thin_evenly(rows: NDArray[np.int64], columns: NDArray[np.int64], max_tokens: int) -> NDArray[np.int64]:

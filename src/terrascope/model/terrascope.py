@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,9 +12,11 @@ from numpy.typing import NDArray
 from terrascope.choice import nearest_option
 from terrascope.landcover import TERRASCOPE
 from terrascope.model.checkpoint import load
-from terrascope.model.generation import GenerationSettings, Reasoning, encode_scene, reason
+from terrascope.model.generation import GenerationSettings, Grounder, Reasoning, encode_scene, reason
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
+from terrascope.model.mosaic import Mosaic, reduce_scene
 from terrascope.model.processing import TerraScopeProcessor
+from terrascope.model.sweep import Progress
 from terrascope.predictor import Answer
 from terrascope.question import LETTERS, check_question
 from terrascope.scene import Scene
@@ -28,7 +29,6 @@ FINISH_NOTES = {
 }
 
 NEAREST_NOTE = "The model answered {!r}; the option nearest to it was chosen."
-REDUCED_NOTE = "The model saw the scene reduced {:.0f} times: what is narrower than {} pixels may be missing."
 MEASURED_NOTE = "The model answered {!r}, its mask measures {!r}; the option nearest to the measurement was chosen."
 
 
@@ -71,8 +71,12 @@ class TerraScope:
         options: Sequence[str] = (),
         settings: GenerationSettings | None = None,
         masks: Sequence[NDArray[np.bool_]] | None = None,
+        progress: Progress | None = None,
     ) -> Answer:
         """Answer a question by Algorithm 1.
+
+        A scene larger than the model's view is looked at as a whole first, then by overlapping views at full
+        resolution (`terrascope.model.mosaic`); killed meanwhile, the same question goes on where it stopped.
 
         Args:
             scene: one or several dates, optical, SAR or both.
@@ -80,16 +84,24 @@ class TerraScope:
             options: the texts to choose from, with or without letters; none for a short phrase.
             settings: limits of the generation.
             masks: bool `[H, W]`, used instead of the model's own for the first [SEG]s in order: an oracle.
+            progress: called with the views done, and all views of a large scene.
 
         Raises:
             QuestionError: the question is empty, or its options cannot be used.
             ScaleError: the answer is a length or an area, and the scene does not know its scale.
         """
         question, options = check_question(scene, question, options)
-        return self._answer(scene, question, options, settings or GenerationSettings(), masks=masks)
+        return self._answer(scene, question, options, settings or GenerationSettings(), masks=masks, progress=progress)
 
-    def segment(self, scene: Scene, class_name: str) -> Answer:
-        """Segment one class on every date of a scene.
+    def segment(
+        self,
+        scene: Scene,
+        class_name: str,
+        *,
+        settings: GenerationSettings | None = None,
+        progress: Progress | None = None,
+    ) -> Answer:
+        """Segment one class on every date of a scene; `settings` and `progress` as in `ask`, the budget excepted.
 
         Raises:
             QuestionError: the class is not one of those that the model knows.
@@ -101,8 +113,8 @@ class TerraScope:
         forced = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         # Every date may inject up to the cap; nothing of what is forced may be cut off.
         budget = len(forced) + len(scene.pairs) * self.model.config.max_masked_tokens
-        settings = GenerationSettings(max_new_tokens=budget)
-        return self._answer(scene, f"Where is the {name}?", (), settings, forced_ids=forced)
+        settings = replace(settings or GenerationSettings(), max_new_tokens=budget)
+        return self._answer(scene, f"Where is the {name}?", (), settings, forced_ids=forced, progress=progress)
 
     def _answer(
         self,
@@ -113,19 +125,24 @@ class TerraScope:
         *,
         forced_ids: Sequence[int] | None = None,
         masks: Sequence[NDArray[np.bool_]] | None = None,
+        progress: Progress | None = None,
     ) -> Answer:
         facts = self.processor.describe(scene)
+        seen = reduce_scene(scene)
         with torch.inference_mode():
-            encoded = encode_scene(self.model, self.processor.image_processor.prepare_scene(scene))
-
-        factor = max(scene.shape) / self.model.config.sam_size
-        reduced = [REDUCED_NOTE.format(factor, math.ceil(2 * factor))] if factor > 2 else []
+            encoded = encode_scene(self.model, self.processor.image_processor.prepare_scene(seen))
+        mosaic = Mosaic(self.model, self.processor, scene, encoded, settings, progress)
 
         def run(offered: tuple[str, ...]) -> Reasoning:
             prompt = self.processor.prepare_prompt(facts, question, offered)
-            return reason(
-                self.model, self.processor, encoded, prompt, settings, forced_ids=forced_ids, forced_masks=masks
-            )
+
+            def write(ground_with: Grounder | None) -> Reasoning:
+                return reason(
+                    self.model, self.processor, encoded, prompt, settings,
+                    forced_ids=forced_ids, forced_masks=masks, ground_with=ground_with,
+                )  # fmt: skip
+
+            return mosaic.reason(write)
 
         if options and (settings.choice_rule or self.model.config.choice_rule) == "nearest":
             free = run(())
@@ -134,8 +151,9 @@ class TerraScope:
             chosen = choose_nearest(free, options, measured)
             if chosen is not None:
                 note = NEAREST_NOTE.format(said.text) if measured is None else MEASURED_NOTE.format(said.text, measured)
-                return to_answer(scene, question, options, chosen, self.name, [*reduced, note])
-        return to_answer(scene, question, options, run(options), self.name, reduced)
+                return to_answer(scene, question, options, chosen, self.name, [*mosaic.notes, note])
+        reasoning = run(options)
+        return to_answer(scene, question, options, reasoning, self.name, mosaic.notes)
 
 
 def choose_nearest(free: Reasoning, options: tuple[str, ...], measured: str | None = None) -> Reasoning | None:

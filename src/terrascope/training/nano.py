@@ -81,6 +81,7 @@ def compose(tokenizer: PreTrainedTokenizerFast) -> tuple[TerraScopeForConditiona
         sam_config=nano.sam2_config(),
         seg_token_id=tokenizer.convert_tokens_to_ids("[SEG]"),
         max_tiles=1,
+        view_size=nano.VIEW_SIZE,
         choice_rule="nearest",
     )
     model = TerraScopeForConditionalGeneration(config)
