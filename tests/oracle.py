@@ -69,12 +69,15 @@ def ground(mask: np.ndarray, *, image: int = 1) -> Grounding:
 
 
 class Oracle:
-    """Segments water and trees by their colour; states a coverage of `stated_percent` for the water."""
+    """Segments water and trees by their colour; states a coverage of `stated_percent` for the water.
+
+    Whatever else it is asked with (limits, progress) changes nothing.
+    """
 
     def __init__(self, stated_percent: float = 10.0) -> None:
         self.stated_percent = stated_percent
 
-    def ask(self, scene: Scene, question: str, *, options: Sequence[str] = ()) -> Answer:
+    def ask(self, scene: Scene, question: str, *, options: Sequence[str] = (), **how: object) -> Answer:
         question, texts = check_question(scene, question, options)
         pixels = scene.observations[0].pixels
         water, tree = (pixels[2] > 150), (pixels[1] > 140)
@@ -92,7 +95,7 @@ class Oracle:
             model="oracle",
         )
 
-    def segment(self, scene: Scene, class_name: str) -> Answer:
+    def segment(self, scene: Scene, class_name: str, **how: object) -> Answer:
         if class_name != "water":
             raise QuestionError(f"unknown class {class_name!r}: choose one of water")
         water = scene.observations[0].pixels[2] > 150

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from terrascope.model.selection import cell_coverage, select_tokens, thin_evenly
+from terrascope.model.selection import cell_coverage, select_tokens, thin
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 13), st.integers(1, 13)))
 
@@ -84,7 +84,7 @@ def test_never_more_than_the_cap_and_spread_over_the_region(cap: int) -> None:
 @given(hnp.arrays(bool, (9, 11)), st.integers(1, 20))
 def test_thinning_keeps_one_cell_per_field_nearest_to_its_center(cells: np.ndarray, cap: int) -> None:
     rows, columns = np.nonzero(cells)
-    kept = thin_evenly(rows, columns, cap)
+    kept = thin(rows, columns, cap)
     assert len(kept) <= cap and list(kept) == sorted(set(kept.tolist()))
     if len(rows) <= cap:
         assert list(kept) == list(range(len(rows)))

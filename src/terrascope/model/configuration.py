@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import InternVLConfig, PreTrainedConfig, Sam2Config
 
 from terrascope.choice import ChoiceRule
+from terrascope.model.profiles import MaskChoice, MaskResize, Routing, Thinning, TokenRule
 
 
 class TerraScopeConfig(PreTrainedConfig):
@@ -19,9 +21,17 @@ class TerraScopeConfig(PreTrainedConfig):
         seg_token_id: id of `[SEG]` in the tokenizer.
         min_tiles, max_tiles: how many tiles a single image may be cut into (Sec. 3.2, Appendix C); several dates are
             never tiled.
+        token_rule: which visual tokens a mask selects: those whose cell it covers (`coverage`, Eq. 3), or those whose
+            cell's centre it holds (`center`).
         coverage_threshold: a visual token is selected if the mask covers more than this share of its cell (Eq. 3).
         max_masked_tokens: at most so many visual tokens are fed back per mask (lambda of Appendix C).
+        thinning: how a selection is brought below that cap (`even` or `first`).
         keep_best_token: a mask that is not empty but selects no token gives its best-covered one.
+        first_token_if_empty: a mask that selects no token gives the first one.
+        mask_choice: the mask decoder's one mask (`single`), or the `best` by its estimate of three.
+        mask_resize: mask logits are resized `direct` to the scene, or to SAM-2's input first (`by_input`).
+        routing: a [SEG] lies on the image that "Image: t" names (`indicator`), or on each in turn (`round_robin`).
+        stop_tokens: tokens that end the reasoning beside the end of text.
         max_masks: generation stops after so many [SEG] tokens.
         view_size: pixels of a large scene along the edge of one view of SAM-2; None for the size that SAM-2 takes.
         choice_rule: `letter` (the model names the option) or `nearest` (it answers freely, and the nearest is taken).
@@ -37,9 +47,16 @@ class TerraScopeConfig(PreTrainedConfig):
         seg_token_id: int = 0,
         min_tiles: int = 1,
         max_tiles: int = 12,
+        token_rule: TokenRule = "coverage",
         coverage_threshold: float = 0.5,
         max_masked_tokens: int = 128,
+        thinning: Thinning = "even",
         keep_best_token: bool = True,
+        first_token_if_empty: bool = False,
+        mask_choice: MaskChoice = "single",
+        mask_resize: MaskResize = "direct",
+        routing: Routing = "indicator",
+        stop_tokens: Sequence[str] = (),
         max_masks: int = 20,
         view_size: int | None = None,
         choice_rule: ChoiceRule = "letter",
@@ -52,9 +69,16 @@ class TerraScopeConfig(PreTrainedConfig):
         self.seg_token_id = seg_token_id
         self.min_tiles = min_tiles
         self.max_tiles = max_tiles
+        self.token_rule = token_rule
         self.coverage_threshold = coverage_threshold
         self.max_masked_tokens = max_masked_tokens
+        self.thinning = thinning
         self.keep_best_token = keep_best_token
+        self.first_token_if_empty = first_token_if_empty
+        self.mask_choice = mask_choice
+        self.mask_resize = mask_resize
+        self.routing = routing
+        self.stop_tokens = list(stop_tokens)
         self.max_masks = max_masks
         self.view_size = view_size
         self.choice_rule = choice_rule

@@ -12,8 +12,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from terrascope.choice import ChoiceRule
+from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.fusion import VisualTokens, weigh_modalities
-from terrascope.model.grounding import ImageEmbedding, resize_logits
+from terrascope.model.grounding import ImageEmbedding
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import Prompt, SceneInputs, TerraScopeProcessor
 from terrascope.model.selection import select_tokens
@@ -64,11 +65,20 @@ class GenerationSettings:
 
 @dataclass(eq=False)
 class Record:
-    """What went through the language model, kept for tests and for replaying: embeddings and per-step logits."""
+    """What went through the language model, kept for tests and for replaying.
+
+    Attributes:
+        embeddings: `[n, D]` of every pass, the prompt first.
+        logits: `[V]` before every token of the reasoning.
+        positions: the position of every such token.
+        seg_states: `[D]` of every [SEG], before the projection.
+        injected: int64 `[k]`, the visual tokens that were fed back after every [SEG].
+    """
 
     embeddings: list[Tensor] = field(default_factory=list)
     logits: list[Tensor] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
+    seg_states: list[Tensor] = field(default_factory=list)
     injected: list[Tensor] = field(default_factory=list)
 
 
@@ -139,9 +149,12 @@ def inject(
     indices = select_tokens(
         mask,
         visual.token_grid,
+        rule=config.token_rule,
         threshold=config.coverage_threshold,
         max_tokens=config.max_masked_tokens,
+        thinning=config.thinning,
         keep_best=config.keep_best_token,
+        first_if_empty=config.first_token_if_empty,
     )
     features, is_optical = visual.gather(indices.to(model.device))
     return indices, features, is_optical
@@ -162,7 +175,7 @@ def ground(
     logits, _ = model.decode_masks(encoded.embeddings[rows], states)
     shape = tuple(encoded.inputs.valid[places[0]].shape)
     valid = torch.stack([encoded.inputs.valid[place] for place in places])
-    fused = model.fuse_logits(resize_logits(logits, (shape[0], shape[1]))[:, 0], valid)
+    fused = model.fuse_logits(model.resize_logits(logits, (shape[0], shape[1]))[:, 0], valid)
     seen = valid.any(0)
     mask = (fused > 0) & seen
     probability = torch.sigmoid(fused)
@@ -234,6 +247,7 @@ def reason(
     end = decoder.length + settings.max_new_tokens
     answer_id = tokenizer.convert_tokens_to_ids("<answer>")
     letters = _letter_ids(processor, prompt.num_options)
+    end_ids = {tokenizer.eos_token_id, *tokenizer.convert_tokens_to_ids(list(config.stop_tokens))}
     token_ids: list[int] = []
     groundings: list[Grounding] = []
     finish_reason = "length"
@@ -251,7 +265,7 @@ def reason(
             record.logits.append(logits)
             record.positions.append(decoder.length)
         token_ids.append(token)
-        if token == tokenizer.eos_token_id and forced_ids is None:
+        if token in end_ids and forced_ids is None:
             finish_reason = "end"
             break
         # The state of [SEG] is the one with [SEG] as input: feed, then read (docs/decisions.md).
@@ -259,7 +273,7 @@ def reason(
         if token != config.seg_token_id:
             continue
         text = tokenizer.decode(token_ids)
-        pair = (parse_image_indicator(text, len(encoded.pairs)) or 1) - 1
+        pair = route(config, text, len(groundings), len(encoded.pairs))
         mask, confidence = ground_with(pair, hidden, text) if ground_with else ground(model, encoded, pair, hidden)
         if forced_masks is not None and len(groundings) < len(forced_masks):
             mask, confidence = torch.from_numpy(forced_masks[len(groundings)]), 1.0
@@ -278,14 +292,22 @@ def reason(
         if not fits:
             break
         if record is not None:
+            record.seg_states.append(hidden)
             record.injected.append(indices)
         if len(indices):
             logits, _ = decoder.feed(features.to(model.dtype))
         if len(groundings) >= config.max_masks and forced_ids is None:
             finish_reason = "masks"
             break
-    shown = token_ids[:-1] if token_ids and token_ids[-1] == tokenizer.eos_token_id else token_ids
+    shown = token_ids[:-1] if token_ids and token_ids[-1] in end_ids else token_ids
     return Reasoning(tokenizer.decode(shown), tuple(token_ids), tuple(groundings), finish_reason, record)
+
+
+def route(config: TerraScopeConfig, text: str, num_masks: int, num_pairs: int) -> int:
+    """The pair (from 0) that the next [SEG] lies on, after `text` and `num_masks` others."""
+    if config.routing == "round_robin":
+        return num_masks % num_pairs
+    return (parse_image_indicator(text, num_pairs) or 1) - 1
 
 
 def _letter_ids(processor: TerraScopeProcessor, num_options: int) -> list[int]:

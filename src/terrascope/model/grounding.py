@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Sam2Model
 
+from terrascope.model.profiles import MaskChoice
+
 
 @dataclass(frozen=True)
 class ImageEmbedding:
@@ -43,13 +45,16 @@ def embed_features(sam: Sam2Model, fine: Tensor, middle: Tensor, coarse: Tensor)
     return ImageEmbedding(coarse + no_memory, decoder.conv_s0(fine), decoder.conv_s1(middle))
 
 
-def decode_masks(sam: Sam2Model, embedding: ImageEmbedding, prompts: Tensor) -> tuple[Tensor, Tensor]:
+def decode_masks(
+    sam: Sam2Model, embedding: ImageEmbedding, prompts: Tensor, choice: MaskChoice = "single"
+) -> tuple[Tensor, Tensor]:
     """Decode one mask per prompt.
 
     Args:
         sam: the model whose mask decoder is used.
         embedding: of B images.
         prompts: `[B, P, C]`, P projected [SEG] states per image.
+        choice: the decoder's one mask, or the best of its three by the IoU that it predicts for them.
 
     Returns:
         Mask logits `[B, P, 4G, 4G]` and predicted IoU `[B, P]`.
@@ -66,10 +71,12 @@ def decode_masks(sam: Sam2Model, embedding: ImageEmbedding, prompts: Tensor) -> 
         image_positional_embeddings=position.to(embedding.features.dtype),
         sparse_prompt_embeddings=sparse,
         dense_prompt_embeddings=dense,
-        multimask_output=False,
+        multimask_output=choice == "best",
         high_resolution_features=[embedding.fine, embedding.middle],
     )
-    return logits[:, :, 0], quality[:, :, 0]
+    best = quality.argmax(-1, keepdim=True)
+    chosen = logits.take_along_dim(best[..., None, None], dim=2)
+    return chosen[:, :, 0], quality.take_along_dim(best, dim=2)[:, :, 0]
 
 
 class MaskFusion(nn.Module):
@@ -99,6 +106,12 @@ class MaskFusion(nn.Module):
         nn.init.zeros_(self.correction.bias)
 
 
-def resize_logits(logits: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Bilinear resize of mask logits `[B, P, h, w]` to a scene's grid `[B, P, H, W]`, in float32."""
-    return functional.interpolate(logits.float(), size=shape, mode="bilinear", align_corners=False)
+def resize_logits(logits: Tensor, shape: tuple[int, int], by_size: int | None = None) -> Tensor:
+    """Bilinear resize of mask logits `[B, P, h, w]` to a scene's grid `[B, P, H, W]`, in float32.
+
+    With `by_size` they are resized to a square of that size first, which gives other pixels than one step.
+    """
+    logits = logits.float()
+    if by_size is not None:
+        logits = functional.interpolate(logits, size=(by_size, by_size), mode="bilinear", align_corners=False)
+    return functional.interpolate(logits, size=shape, mode="bilinear", align_corners=False)

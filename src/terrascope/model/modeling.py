@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput
 
 from terrascope.model.configuration import TerraScopeConfig
-from terrascope.model.grounding import ImageEmbedding, MaskFusion, decode_masks, encode_images
+from terrascope.model.grounding import ImageEmbedding, MaskFusion, decode_masks, encode_images, resize_logits
 
 
 @dataclass
@@ -75,7 +75,13 @@ class TerraScopeForConditionalGeneration(PreTrainedModel):
 
     def decode_masks(self, embedding: ImageEmbedding, seg_states: Tensor) -> tuple[Tensor, Tensor]:
         """Mask logits `[B, P, h, w]` and predicted IoU `[B, P]` of [SEG] states `[B, P, D]` (hidden, not projected)."""
-        return decode_masks(self.sam, embedding, self.seg_projection(seg_states).to(embedding.features.dtype))
+        prompts = self.seg_projection(seg_states).to(embedding.features.dtype)
+        return decode_masks(self.sam, embedding, prompts, self.config.mask_choice)
+
+    def resize_logits(self, logits: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Mask logits `[B, P, h, w]` on a scene's grid `[B, P, H, W]`, in the steps that the configuration names."""
+        by_size = self.config.sam_size if self.config.mask_resize == "by_input" else None
+        return resize_logits(logits, shape, by_size)
 
     def fuse_logits(self, logits: Tensor, valid: Tensor) -> Tensor:
         """One set of mask logits on the CPU from those of an image, or of an optical and a SAR image of one date.

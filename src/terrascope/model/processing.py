@@ -12,6 +12,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
 from terrascope.errors import QuestionError, ScaleError
+from terrascope.model.profiles import PromptStyle, Resampling
 from terrascope.model.tiles import TileLayout, choose_layout, cut_tiles, resize_image
 from terrascope.quantities import format_area, format_distance
 from terrascope.question import LETTERS
@@ -72,6 +73,7 @@ class TerraScopeImageProcessor(BaseImageProcessor):
         max_tiles: int = 12,
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
+        resampling: Resampling = "float",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -82,6 +84,7 @@ class TerraScopeImageProcessor(BaseImageProcessor):
         self.max_tiles = max_tiles
         self.image_mean = list(image_mean)
         self.image_std = list(image_std)
+        self.resampling: Resampling = resampling
 
     def normalize_pixels(self, pixels: Tensor) -> Tensor:
         """Subtract the mean and divide by the deviation per channel; pixels `[..., 3, H, W]`."""
@@ -90,7 +93,7 @@ class TerraScopeImageProcessor(BaseImageProcessor):
 
     def view_for_masks(self, picture: Tensor) -> Tensor:
         """A picture `[3, H, W]` in 0..1 as SAM-2 takes it: stretched to its square `[3, S', S']`, normalised."""
-        return self.normalize_pixels(resize_image(picture, (self.sam_size, self.sam_size)))
+        return self.normalize_pixels(resize_image(picture, (self.sam_size, self.sam_size), self.resampling))
 
     def layout_of(self, shape: tuple[int, int], num_dates: int) -> TileLayout:
         """How an image is cut: by its aspect ratio, or not at all where there are several dates (Appendix C)."""
@@ -111,7 +114,7 @@ class TerraScopeImageProcessor(BaseImageProcessor):
         layout = self.layout_of(scene.shape, len(scene.pairs))
         for observation in scene.observations:
             picture = torch.from_numpy(render(observation))
-            tiles.append(cut_tiles(picture, layout, self.tile_size))
+            tiles.append(cut_tiles(picture, layout, self.tile_size, self.resampling))
             sam_images.append(self.view_for_masks(picture))
             valid.append(torch.from_numpy(observation.valid))
         return SceneInputs(
@@ -141,6 +144,27 @@ class SceneFacts:
     one_percent_m2: float | None = None
     width_m: float | None = None
 
+    @property
+    def num_images(self) -> int:
+        """Images of all pairs."""
+        return sum(len(kinds) for kinds in self.modalities)
+
+
+def _image(facts: SceneFacts) -> str:
+    return IMAGE_START + IMAGE_TOKEN * facts.num_tokens + IMAGE_END
+
+
+def _describe(facts: SceneFacts) -> list[str]:
+    """The lines that stand before a question: every image with its number, date and kind, and the scale."""
+    lines = []
+    for number, (kinds, date) in enumerate(zip(facts.modalities, facts.dates, strict=True), 1):
+        head = f"Image: {number} {date}" if date else f"Image: {number}"
+        lines.append(" ".join([head, *(f"{kind} {_image(facts)}" for kind in kinds)]))
+    if facts.one_percent_m2 is not None and facts.width_m is not None:
+        one_percent, width = format_area(facts.one_percent_m2), format_distance(facts.width_m)
+        lines.append(f"One percent is {one_percent}. The image is {width} wide.")
+    return lines
+
 
 def scene_scale(scene: Scene) -> tuple[float | None, float | None]:
     """Area of one percent of the valid pixels in m2, and the width of the image in m; None, None without a scale."""
@@ -159,7 +183,9 @@ class TerraScopeProcessor(ProcessorMixin):
     Args:
         image_processor: cuts scenes into tiles.
         tokenizer: has the image tokens, `[SEG]`, and the tags of the grammar.
-        system_prompt: first turn of every conversation; an empty text for none.
+        system_prompt: first turn of every conversation, or with the prompt style `plain` what the user's turn begins
+            with; an empty text for none.
+        prompt_style: images `described` by number, date, kind and scale, or `plain`.
     """
 
     def __init__(
@@ -167,10 +193,12 @@ class TerraScopeProcessor(ProcessorMixin):
         image_processor: TerraScopeImageProcessor,
         tokenizer: PreTrainedTokenizerBase,
         system_prompt: str = SYSTEM_PROMPT,
+        prompt_style: PromptStyle = "described",
         chat_template: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.system_prompt = system_prompt
+        self.prompt_style: PromptStyle = prompt_style
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
     def __call__(self, scene: Scene, question: str, options: Sequence[str] = (), **kwargs: Any) -> BatchFeature:
@@ -206,20 +234,16 @@ class TerraScopeProcessor(ProcessorMixin):
             raise QuestionError("the question is empty: ask something, e.g. 'How much of the image is water?'")
         if len(options) == 1 or len(options) > len(LETTERS):
             raise QuestionError(f"{len(options)} choices given: give 2 to {len(LETTERS)}, or none")
-        image = IMAGE_START + IMAGE_TOKEN * facts.num_tokens + IMAGE_END
-        lines = []
-        for number, (kinds, date) in enumerate(zip(facts.modalities, facts.dates, strict=True), 1):
-            head = f"Image: {number} {date}" if date else f"Image: {number}"
-            lines.append(" ".join([head, *(f"{kind} {image}" for kind in kinds)]))
-        if facts.one_percent_m2 is not None and facts.width_m is not None:
-            one_percent, width = format_area(facts.one_percent_m2), format_distance(facts.width_m)
-            lines.append(f"One percent is {one_percent}. The image is {width} wide.")
+        lines = _describe(facts) if self.prompt_style == "described" else [_image(facts)] * facts.num_images
         asked = "\n".join([question.strip(), *(f"{LETTERS[i]}. {text}" for i, text in enumerate(options))])
-        messages = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
+        is_turn = self.prompt_style == "described" and self.system_prompt
+        messages = [{"role": "system", "content": self.system_prompt}] if is_turn else []
         reserved = next((token for token in self.tokenizer.all_special_tokens if token in asked), None)
         if reserved is not None:
             raise QuestionError(f"the question or an option holds {reserved!r}, which is reserved; leave it out")
         content = "\n".join([*lines, asked])
+        if self.prompt_style == "plain":
+            content = self.system_prompt + content
         messages.append({"role": "user", "content": content})
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         start = text.index(content) + len(content) - len(asked)

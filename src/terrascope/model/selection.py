@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from terrascope.model.profiles import Thinning, TokenRule
+
 _STRIP_ROWS = 512
 
 
@@ -42,15 +44,27 @@ def cell_coverage(mask: Tensor, token_grid: tuple[int, int]) -> Tensor:
     return coverage
 
 
-def thin_evenly(rows: NDArray[np.int64], columns: NDArray[np.int64], max_tokens: int) -> NDArray[np.int64]:
+def center_hits(mask: Tensor, token_grid: tuple[int, int]) -> Tensor:
+    """bool `[rows, columns]`: whether the mask holds the pixel at each cell's centre (the release's rule)."""
+    rows, columns = (
+        ((torch.arange(cells, dtype=torch.float64) + 0.5) * pixels / cells).long().clamp(max=pixels - 1)
+        for pixels, cells in zip(mask.shape, token_grid, strict=True)
+    )
+    return mask[rows][:, columns]
+
+
+def thin(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], max_tokens: int, thinning: Thinning = "even"
+) -> NDArray[np.int64]:
     """Spatially uniform sampling of at most `max_tokens` cells (Appendix C).
 
     The bounding box of the cells is divided into ceil(sqrt(max_tokens)) squared fields; each field keeps its cell
-    closest to the field's centre, the first on a tie. That may still be more than the cap (144 fields for 128), so the
-    fields are then thinned at even steps in reading order. docs/decisions.md gives the reason.
+    closest to the field's centre, the first on a tie. That may still be more than the cap (144 fields for 128).
+    `even` then thins the cells at even steps in reading order; docs/decisions.md gives the reason. `first` does as the
+    released code: it takes a cell for its upper left corner, goes through the fields row by row, and stops at the cap.
 
     Returns:
-        Increasing positions into `rows` and `columns`.
+        Positions into `rows` and `columns`: increasing for `even`, in the order of their fields for `first`.
     """
     if len(rows) <= max_tokens:
         return np.arange(len(rows))
@@ -60,12 +74,15 @@ def thin_evenly(rows: NDArray[np.int64], columns: NDArray[np.int64], max_tokens:
     field_row = (rows - top) * fields // height
     field_column = (columns - left) * fields // width
     # Distances to the field's centre in whole numbers (times 2 * height and 2 * width), so that ties are ties.
-    off_row = (2 * (rows - top) + 1) * fields - (2 * field_row + 1) * height
-    off_column = (2 * (columns - left) + 1) * fields - (2 * field_column + 1) * width
-    distance = (off_row * width) ** 2 + (off_column * height) ** 2
+    half_cell = 1 if thinning == "even" else 0
+    off_row = (2 * (rows - top) + half_cell) * fields - (2 * field_row + 1) * height
+    off_column = (2 * (columns - left) + half_cell) * fields - (2 * field_column + 1) * width
+    distance = (off_row * width) ** 2 + (off_column * height) ** 2 if thinning == "even" else off_row**2 + off_column**2
     field = field_row * fields + field_column
     order = np.lexsort((np.arange(len(rows)), distance, field))
     first = np.unique(field[order], return_index=True)[1]
+    if thinning == "first":
+        return order[first][:max_tokens]
     kept = np.sort(order[first])
     if len(kept) > max_tokens:
         kept = kept[np.arange(max_tokens) * len(kept) // max_tokens]
@@ -76,27 +93,40 @@ def select_tokens(
     mask: Tensor,
     token_grid: tuple[int, int],
     *,
+    rule: TokenRule = "coverage",
     threshold: float = 0.5,
     max_tokens: int = 128,
+    thinning: Thinning = "even",
     keep_best: bool = True,
+    first_if_empty: bool = False,
 ) -> Tensor:
     """The cells of a token grid that a mask selects (Eq. 3).
 
     Args:
         mask: bool `[H, W]` on the image's pixel grid.
         token_grid: (rows, columns).
-        threshold: a cell is selected if the mask covers more than this share of it.
-        max_tokens: the cap; beyond it the selection is thinned by `thin_evenly`.
-        keep_best: a mask with at least one pixel that passes the threshold nowhere selects its best-covered cell.
+        rule: `coverage`, the paper's, or `center`, the release's.
+        threshold: by the rule `coverage`, a cell is selected if the mask covers more than this share of it.
+        max_tokens: the cap; beyond it the selection is thinned by `thin`.
+        thinning: how.
+        keep_best: a mask with at least one pixel that selects nothing selects its best-covered cell.
+        first_if_empty: a mask that selects nothing otherwise selects the first cell.
 
     Returns:
-        Increasing int64 indices into the flattened grid; empty for an empty mask.
+        int64 indices into the flattened grid, in the order in which they are fed back.
     """
-    coverage = cell_coverage(mask, token_grid)
-    # Sums of fractions: exactly half a cell must not pass because of rounding.
-    chosen = (coverage > threshold + 1e-9).flatten().nonzero()[:, 0]
+    coverage = None
+    if rule == "center":
+        chosen = center_hits(mask, token_grid).flatten().nonzero()[:, 0]
+    else:
+        coverage = cell_coverage(mask, token_grid)
+        # Sums of fractions: exactly half a cell must not pass because of rounding.
+        chosen = (coverage > threshold + 1e-9).flatten().nonzero()[:, 0]
     if len(chosen) == 0 and keep_best and bool(mask.any()):
+        coverage = cell_coverage(mask, token_grid) if coverage is None else coverage
         chosen = coverage.flatten().argmax()[None]
+    if len(chosen) == 0 and first_if_empty:
+        chosen = torch.zeros(1, dtype=torch.int64)
     indices = chosen.numpy()
     rows, columns = np.divmod(indices, token_grid[1])
-    return torch.from_numpy(indices[thin_evenly(rows, columns, max_tokens)])
+    return torch.from_numpy(indices[thin(rows, columns, max_tokens, thinning)])

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from terrascope.model.grounding import resize_logits
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeImageProcessor
 from terrascope.model.unfinished import Unfinished
@@ -153,7 +152,7 @@ def _add_row(
             found = _decode(model, views, states, settings.precision)
             found = found.unflatten(0, (len(chunk), len(images)))
             for view, where, of_images in zip(chunk, places, found, strict=True):
-                full = resize_logits(of_images.transpose(0, 1), (place.stop - place.start, columns.size))
+                full = model.resize_logits(of_images.transpose(0, 1), (place.stop - place.start, columns.size))
                 fused = model.fuse_logits(full.transpose(0, 1), torch.stack([v[:, where] for v in valid]))
                 weight = row_weights[:, None] * columns.weights[view][None]
                 logits[asked, :, where] += fused.numpy() * weight

@@ -10,18 +10,20 @@ import torch
 from numpy.typing import NDArray
 
 from terrascope.choice import nearest_option
+from terrascope.errors import QuestionError
 from terrascope.landcover import TERRASCOPE
 from terrascope.model.checkpoint import load
-from terrascope.model.generation import GenerationSettings, Grounder, Reasoning, encode_scene, reason
+from terrascope.model.generation import GenerationSettings, Reasoning
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
-from terrascope.model.mosaic import Mosaic, reduce_scene
 from terrascope.model.processing import TerraScopeProcessor
+from terrascope.model.reasoner import SceneReasoner
+from terrascope.model.replay import Replay, to_arrays, without_regions
 from terrascope.model.sweep import Progress
 from terrascope.predictor import Answer
 from terrascope.question import LETTERS, check_question
 from terrascope.scene import Scene
 from terrascope.tasks.measured import measured_answer
-from terrascope.trace import Step, Trace, parse, render
+from terrascope.trace import SEG, Step, Trace, parse, render
 
 FINISH_NOTES = {
     "length": "The reasoning was cut off at the limit of new tokens.",
@@ -76,7 +78,7 @@ class TerraScope:
         """Answer a question by Algorithm 1.
 
         A scene larger than the model's view is looked at as a whole first, then by overlapping views at full
-        resolution (`terrascope.model.mosaic`); killed meanwhile, the same question goes on where it stopped.
+        resolution (`terrascope.model.reasoner`); killed meanwhile, the same question goes on where it stopped.
 
         Args:
             scene: one or several dates, optical, SAR or both.
@@ -116,6 +118,46 @@ class TerraScope:
         settings = replace(settings or GenerationSettings(), max_new_tokens=budget)
         return self._answer(scene, f"Where is the {name}?", (), settings, forced_ids=forced, progress=progress)
 
+    def ground(
+        self,
+        scene: Scene,
+        question: str,
+        text: str,
+        *,
+        options: Sequence[str] = (),
+        settings: GenerationSettings | None = None,
+        progress: Progress | None = None,
+        keep_record: bool = False,
+    ) -> Replay:
+        """Make the mask of each [SEG] in a given reasoning or caption, as if the model had written it.
+
+        Args:
+            scene, question, options, settings, progress: as in `ask`; the budget is that of the text.
+            text: in the grammar of `terrascope.trace`, with a [SEG] wherever a mask is wanted.
+            keep_record: keep the logits and the [SEG] states.
+
+        Raises:
+            QuestionError: the question is empty, or the text has no [SEG].
+        """
+        question, options = check_question(scene, question, options)
+        text = without_regions(text)
+        if SEG not in text:
+            raise QuestionError(f"the text has no {SEG}: write one wherever a mask is wanted")
+        forced = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        budget = len(forced) + (text.count(SEG) + 1) * self.model.config.max_masked_tokens
+        settings = replace(settings or GenerationSettings(), max_new_tokens=budget)
+        reasoner = SceneReasoner(self.model, self.processor, scene, settings, progress)
+        reasoning = reasoner.write(question, options, forced_ids=forced, keep_record=True)
+        record = reasoning.record
+        assert record is not None
+        return Replay(
+            answer=to_answer(scene, question, options, reasoning, self.name, reasoner.notes),
+            token_ids=reasoning.token_ids,
+            injected=to_arrays(record),
+            logits=torch.stack(record.logits) if keep_record else None,
+            seg_states=torch.stack(record.seg_states) if keep_record else None,
+        )
+
     def _answer(
         self,
         scene: Scene,
@@ -127,33 +169,17 @@ class TerraScope:
         masks: Sequence[NDArray[np.bool_]] | None = None,
         progress: Progress | None = None,
     ) -> Answer:
-        facts = self.processor.describe(scene)
-        seen = reduce_scene(scene)
-        with torch.inference_mode():
-            encoded = encode_scene(self.model, self.processor.image_processor.prepare_scene(seen))
-        mosaic = Mosaic(self.model, self.processor, scene, encoded, settings, progress)
-
-        def run(offered: tuple[str, ...]) -> Reasoning:
-            prompt = self.processor.prepare_prompt(facts, question, offered)
-
-            def write(ground_with: Grounder | None) -> Reasoning:
-                return reason(
-                    self.model, self.processor, encoded, prompt, settings,
-                    forced_ids=forced_ids, forced_masks=masks, ground_with=ground_with,
-                )  # fmt: skip
-
-            return mosaic.reason(write)
-
+        reasoner = SceneReasoner(self.model, self.processor, scene, settings, progress)
         if options and (settings.choice_rule or self.model.config.choice_rule) == "nearest":
-            free = run(())
+            free = reasoner.write(question, forced_ids=forced_ids, masks=masks)
             said = to_answer(scene, question, (), free, self.name)
             measured = said.measured
             chosen = choose_nearest(free, options, measured)
             if chosen is not None:
                 note = NEAREST_NOTE.format(said.text) if measured is None else MEASURED_NOTE.format(said.text, measured)
-                return to_answer(scene, question, options, chosen, self.name, [*mosaic.notes, note])
-        reasoning = run(options)
-        return to_answer(scene, question, options, reasoning, self.name, mosaic.notes)
+                return to_answer(scene, question, options, chosen, self.name, [*reasoner.notes, note])
+        reasoning = reasoner.write(question, options, forced_ids=forced_ids, masks=masks)
+        return to_answer(scene, question, options, reasoning, self.name, reasoner.notes)
 
 
 def choose_nearest(free: Reasoning, options: tuple[str, ...], measured: str | None = None) -> Reasoning | None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
+
+from terrascope.model.profiles import Resampling
 
 
 @dataclass(frozen=True)
@@ -62,19 +66,27 @@ def choose_layout(shape: tuple[int, int], *, min_tiles: int, max_tiles: int, til
     return TileLayout(best[0], best[1], grid)
 
 
-def resize_image(image: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Resize an image `[3, H, W]` in 0..1 with antialiased bicubic interpolation."""
+def resize_image(image: Tensor, shape: tuple[int, int], resampling: Resampling = "float") -> Tensor:
+    """Resize an image `[3, H, W]` in 0..1 with antialiased bicubic interpolation.
+
+    `pillow` brings the image to 8 bits first and lets Pillow resize it, as the released code does; its results differ
+    from those in floating point by up to one 255th.
+    """
+    if resampling == "pillow":
+        pixels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+        resized = Image.fromarray(pixels).resize(shape[::-1], Image.Resampling.BICUBIC)
+        return torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() / 255
     if image.shape[-2:] == shape:
         return image
-    resized = functional.interpolate(image[None].float(), size=shape, mode="bicubic", antialias=True)
-    return resized[0].clamp(0, 1)
+    enlarged = functional.interpolate(image[None].float(), size=shape, mode="bicubic", antialias=True)
+    return enlarged[0].clamp(0, 1)
 
 
-def cut_tiles(image: Tensor, layout: TileLayout, tile_size: int) -> Tensor:
+def cut_tiles(image: Tensor, layout: TileLayout, tile_size: int, resampling: Resampling = "float") -> Tensor:
     """Cut an image `[3, H, W]` in 0..1 into tiles `[num_tiles, 3, tile_size, tile_size]`, the thumbnail last."""
-    resized = resize_image(image, (layout.rows * tile_size, layout.columns * tile_size))
+    resized = resize_image(image, (layout.rows * tile_size, layout.columns * tile_size), resampling)
     tiles = resized.unflatten(2, (layout.columns, tile_size)).unflatten(1, (layout.rows, tile_size))
     tiles = tiles.permute(1, 3, 0, 2, 4).flatten(0, 1)
     if layout.num_tiles > len(tiles):
-        tiles = torch.cat([tiles, resize_image(image, (tile_size, tile_size))[None]])
+        tiles = torch.cat([tiles, resize_image(image, (tile_size, tile_size), resampling)[None]])
     return tiles

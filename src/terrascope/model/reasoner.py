@@ -1,20 +1,21 @@
-"""Reasoning about a scene larger than the model's view: a first look at the whole, then every pixel at its own size.
+"""A scene as a model has encoded it: it writes reasonings, at full resolution also where the scene exceeds its view.
 
-The first look reasons on the reduced scene and finds out what is asked for: its [SEG] states. One sweep decodes all
-of them at full resolution. Then the reasoning is written again, and each [SEG] gets the mask that the sweep has made
-of it: so the words, the injected visual tokens and every number follow from the masks of the whole scene.
+For a large scene, a first look reasons on the reduced scene and finds out what is asked for: its [SEG] states. One
+sweep decodes all of them at full resolution. Then the reasoning is written again, and each [SEG] gets the mask that the
+sweep has made of it: so words, injected visual tokens and numbers all follow from the masks of the whole scene.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from terrascope.model.generation import EncodedScene, GenerationSettings, Grounder, Reasoning, ground
+from terrascope.model.generation import GenerationSettings, Grounder, Reasoning, encode_scene, ground, reason
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
 from terrascope.model.sweep import Progress, Query, SweepSettings, Swept, sweep
@@ -49,12 +50,13 @@ def reduce_scene(scene: Scene) -> Scene:
     return Scene(pairs, notes=scene.notes)
 
 
-class Mosaic:
-    """Masks of one scene at full resolution, by what is asked for; each is made once, however many questions need it.
+class SceneReasoner:
+    """Writes reasonings about one scene, which both encoders see once; a mask, too, is made once for all questions.
 
     Args:
-        scene: the whole scene. encoded: what the encoders saw of the reduced one.
-        settings: `look` and `view_size` say how it is covered. progress: called after every row of views.
+        scene: the whole scene.
+        settings: limits of a reasoning; `look` and `view_size` say how a large scene is covered.
+        progress: called with the views done, and all views of a large scene.
     """
 
     def __init__(
@@ -62,15 +64,17 @@ class Mosaic:
         model: TerraScopeForConditionalGeneration,
         processor: TerraScopeProcessor,
         scene: Scene,
-        encoded: EncodedScene,
         settings: GenerationSettings,
         progress: Progress | None = None,
     ) -> None:
-        self.model, self.processor, self.scene, self.encoded, self.progress = model, processor, scene, encoded, progress
+        self.model, self.processor, self.scene, self.limits, self.progress = model, processor, scene, settings, progress
+        self.facts = processor.describe(scene)
+        with torch.inference_mode():
+            self.encoded = encode_scene(model, processor.image_processor.prepare_scene(reduce_scene(scene)))
         self.reduction = max(scene.shape) / model.config.sam_size
         self.by_views = settings.look == "views" or (settings.look == "auto" and self.reduction > 1)
         view = settings.view_size or model.config.view_size or model.config.sam_size
-        self.settings = SweepSettings(view=view, overlap=int(OVERLAP * view))
+        self.sweep_settings = SweepSettings(view=view, overlap=int(OVERLAP * view))
         self.masks: dict[_Key, Swept] = {}
         self.problem: str | None = None
 
@@ -79,14 +83,34 @@ class Mosaic:
         """What a reader of the answer should know of how its masks were made."""
         notes = []
         if self.by_views:
-            notes.append(VIEWS_NOTE.format(math.ceil(self.reduction), self.settings.view, self.settings.view))
+            notes.append(VIEWS_NOTE.format(math.ceil(self.reduction), *[self.sweep_settings.view] * 2))
         elif self.reduction > 2:
             notes.append(REDUCED_NOTE.format(self.reduction, math.ceil(2 * self.reduction)))
         if self.problem is not None:
             notes.append(UNSAVED_NOTE.format(self.problem))
         return notes
 
-    def reason(self, write: Callable[[Grounder | None], Reasoning]) -> Reasoning:
+    def write(
+        self,
+        question: str,
+        options: Sequence[str] = (),
+        *,
+        forced_ids: Sequence[int] | None = None,
+        masks: Sequence[NDArray[np.bool_]] | None = None,
+        keep_record: bool = False,
+    ) -> Reasoning:
+        """A reasoning about a question; the arguments are those of `generation.reason`."""
+        prompt = self.processor.prepare_prompt(self.facts, question, options)
+
+        def write(ground_with: Grounder | None) -> Reasoning:
+            return reason(
+                self.model, self.processor, self.encoded, prompt, self.limits,
+                forced_ids=forced_ids, forced_masks=masks, ground_with=ground_with, keep_record=keep_record,
+            )  # fmt: skip
+
+        return self._with_masks(write)
+
+    def _with_masks(self, write: Callable[[Grounder | None], Reasoning]) -> Reasoning:
         """The reasoning that `write` makes with the masks of a grounder (None: those of the encoded scene)."""
         if not self.by_views:
             is_reduced = self.encoded.inputs.valid[0].shape != self.scene.shape
@@ -107,7 +131,7 @@ class Mosaic:
             return
         queries = [Query(pair, state) for (pair, _), state in missing.items()]
         swept, problem = sweep(
-            self.model, self.processor.image_processor, self.scene, queries, self.settings, self.progress
+            self.model, self.processor.image_processor, self.scene, queries, self.sweep_settings, self.progress
         )
         self.problem = self.problem or problem
         self.masks |= dict(zip(missing, swept, strict=True))

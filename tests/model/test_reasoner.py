@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from terrascope import scene as scenes
-from terrascope.model import mosaic as mosaics
+from terrascope.model import reasoner as reasoners
 from terrascope.model.generation import GenerationSettings
-from terrascope.model.mosaic import reduce_scene
+from terrascope.model.reasoner import SceneReasoner, reduce_scene
 from terrascope.model.selection import select_tokens
 from terrascope.model.sweep import Query, Swept
 from terrascope.model.terrascope import TerraScope
@@ -44,7 +44,7 @@ def known(monkeypatch: pytest.MonkeyPatch, large: Scene) -> list[list[Query]]:
         assert scene is large and (settings.view, settings.overlap) == (64, 16)
         return [Swept(masks[query.pair], 0.75) for query in asked], None
 
-    monkeypatch.setattr(mosaics, "sweep", find)
+    monkeypatch.setattr(reasoners, "sweep", find)
     return calls
 
 
@@ -69,14 +69,14 @@ def test_a_step_that_the_first_look_did_not_foresee_is_swept_too(
     front: TerraScope, large: Scene, known: list[list[Query]]
 ) -> None:
     state = torch.zeros(32)
-    mosaic = mosaics.Mosaic(front.model, front.processor, large, None, GenerationSettings())  # type: ignore[arg-type]
+    reasoner = SceneReasoner(front.model, front.processor, large, GenerationSettings())
     for text in ("<think>The water: [SEG]", "<think>The water: [SEG] It covers 2%. The tree: [SEG]"):
-        mask, confidence = mosaic._ground(0, state, text)
+        mask, confidence = reasoner._ground(0, state, text)
         assert int(mask.sum()) == 75 * 75 and confidence == 0.75
     assert [len(call) for call in known] == [1, 1]
     # The same words after another finding ask for the same.
-    mosaic._ground(0, state, "<think>The water: [SEG] It covers 80%. The tree: [SEG]")
-    mosaic._ground(1, state, "<think>The water: [SEG]")
+    reasoner._ground(0, state, "<think>The water: [SEG] It covers 80%. The tree: [SEG]")
+    reasoner._ground(1, state, "<think>The water: [SEG]")
     assert [len(call) for call in known] == [1, 1, 1]
 
 
@@ -95,7 +95,7 @@ def test_the_whole_look_says_what_it_misses(front: TerraScope, large: Scene, kno
 def test_masks_of_a_whole_look_are_enlarged_by_blocks(
     front: TerraScope, large: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mosaics, "OVERVIEW_SIDE", 30)
+    monkeypatch.setattr(reasoners, "OVERVIEW_SIDE", 30)
     monkeypatch.setattr(scenes.Observation.overview, "__defaults__", (30, None))
     small = reduce_scene(large)
     assert small.shape == (30, 30) and len(small.pairs) == 2

@@ -1,0 +1,1 @@
+"""The authors' released checkpoints: their layout, read and written without their code."""

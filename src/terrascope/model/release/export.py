@@ -1,0 +1,147 @@
+"""Our checkpoints in the released layout, for those who run the authors' code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import AutoConfig
+
+from terrascope.errors import ModelError
+from terrascope.model.configuration import TerraScopeConfig
+from terrascope.model.release.convert import (
+    HIERA_FILE,
+    MAX_SHARD_BYTES,
+    TOKENIZER_FILES,
+    Conversion,
+    Progress,
+    count_tensors,
+    new_folder,
+    num_bytes,
+    read_tensor,
+)
+from terrascope.model.release.files import Stored, list_tensors, plan_shards, write_shards
+from terrascope.model.release.names import Source, our_sources, released_names
+from terrascope.model.release.settings import HIERA_LARGE, RELEASED_TYPE
+
+_NOT_RELEASED = "mask_fusion."
+_LANGUAGE_EXTRAS = ("transformers_version", "dtype", "_name_or_path")
+
+
+def export_release(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Write one of our checkpoints in the released layout. Importing the result gives the same weights and sizes.
+
+    The fusion of optical and SAR masks has no place there and is left out. SAM-2's image encoder is described in a file
+    of its own, `grounding_encoder.json`, because the released configuration does not.
+
+    Args:
+        source: a folder written by `save_pretrained` or by `import_release`.
+        target: the folder to make.
+
+    Raises:
+        ModelError: a file is missing or damaged, or the model has parts that the layout does not know.
+        OutputError: the target exists already or cannot be written.
+    """
+    source = Path(source)
+    config = AutoConfig.from_pretrained(source)
+    if not isinstance(config, TerraScopeConfig):
+        raise ModelError(f"{source}: is a {config.model_type} checkpoint; only TerraScope models can be exported")
+    stored = list_tensors(source)
+    plan = _plan(stored, source)
+    shards = plan_shards(
+        {name: sum(num_bytes(stored[s.name], s) for s in sources) for name, sources in plan.items()}, max_shard_bytes
+    )
+
+    def load(name: str) -> Tensor:
+        tensor = read_tensor(stored, plan[name])
+        return tensor
+
+    with new_folder(Path(target)) as folder:
+        write_shards(folder, shards, load, count_tensors(progress, len(plan)))
+        _write_json(folder / "config.json", released_configuration(config))
+        _write_json(folder / HIERA_FILE, hiera_sizes(config))
+        for name in TOKENIZER_FILES:
+            if (source / name).is_file():
+                shutil.copy(source / name, folder)
+    left_out = tuple(sorted(name for name in stored if name.startswith(_NOT_RELEASED)))
+    return Conversion(num_tensors=len(plan), dropped=left_out, added=())
+
+
+def _plan(stored: Mapping[str, Stored], source: Path) -> dict[str, tuple[Source, ...]]:
+    plan: dict[str, tuple[Source, ...]] = {}
+    for name in stored:
+        if name.startswith(_NOT_RELEASED):
+            continue
+        released = released_names(name)
+        if not released:
+            raise ModelError(f"{source}: the released layout has no place for the tensor {name}")
+        plan |= {theirs: our_sources(theirs) for theirs in released}
+    for theirs, sources in plan.items():
+        lost = next((s.name for s in sources if s.name not in stored), None)
+        if lost is not None:
+            raise ModelError(f"{source}: lacks the tensor {lost}, which {theirs} is made of")
+    return plan
+
+
+def released_configuration(config: TerraScopeConfig) -> dict[str, Any]:
+    """`config.json` of the released layout."""
+    vision, text = config.vlm_config.vision_config, config.vlm_config.text_config
+    language = {key: value for key, value in text.to_dict().items() if key not in _LANGUAGE_EXTRAS}
+    return {
+        "architectures": ["Sa2VAChatModel"],
+        "model_type": RELEASED_TYPE,
+        "template": "qwen_chat",
+        "select_layer": -1,
+        "force_image_size": int(vision.image_size[0]),
+        "downsample_ratio": config.vlm_config.downsample_ratio,
+        "ps_version": "v2",
+        "dynamic_image_size": config.max_tiles > 1,
+        "use_thumbnail": True,
+        "min_dynamic_patch": config.min_tiles,
+        "max_dynamic_patch": config.max_tiles,
+        "tie_word_embeddings": config.vlm_config.tie_word_embeddings,
+        "vision_config": {
+            "hidden_size": vision.hidden_size,
+            "num_hidden_layers": vision.num_hidden_layers,
+            "num_attention_heads": vision.num_attention_heads,
+            "intermediate_size": vision.intermediate_size,
+            "image_size": int(vision.image_size[0]),
+            "patch_size": int(vision.patch_size[0]),
+            "qkv_bias": vision.attention_bias,
+            "qk_normalization": vision.use_qk_norm,
+            "norm_type": vision.norm_type,
+            "layer_norm_eps": vision.layer_norm_eps,
+            "model_type": "intern_vit_6b",
+        },
+        "llm_config": language,
+    }
+
+
+def hiera_sizes(config: TerraScopeConfig) -> dict[str, Any]:
+    """Sizes of SAM-2's image encoder under the names of `HIERA_LARGE`."""
+    hiera = config.sam_config.vision_config.backbone_config
+    sizes = {
+        "embed_dim": hiera.hidden_size,
+        "num_heads": hiera.num_attention_heads,
+        "stages": hiera.blocks_per_stage,
+        "global_att_blocks": hiera.global_attention_blocks,
+        "window_pos_embed_bkg_spatial_size": hiera.window_positional_embedding_background_size,
+        "window_spec": hiera.window_size_per_stage,
+    }
+    assert sizes.keys() == HIERA_LARGE.keys()
+    return sizes
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
