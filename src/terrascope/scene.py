@@ -16,6 +16,8 @@ from terrascope.landcover import Nomenclature
 
 if TYPE_CHECKING:
     from terrascope.rasters.files import ImagePath
+    from terrascope.rasters.grids import LonLatBox
+    from terrascope.rasters.store import Progress
 
 Modality = Literal["optical", "sar"]
 
@@ -226,14 +228,26 @@ class Scene:
         sensor: str | None = None,
         sar_sensor: str | None = None,
         gsd_m: float | None = None,
+        reference: Modality | None = None,
+        bbox: LonLatBox | None = None,
+        allow_virtual: bool = False,
+        progress: Progress | None = None,
     ) -> Scene:
         """Read a scene from files: `terrascope.rasters.read.open_scene` under the name by which people look for it.
 
         Args:
-            optical, sar: one image per date, each a file, a folder of single-band files, or a list of such files.
-            dates: one day per date (`datetime.date` or `YYYY-MM-DD`); if given, the pairs are sorted by it.
+            optical, sar: one image per date, each a file, an address (`https://`), a folder of single-band files, or a
+                list of such files. So `optical=[a, b]` are images of two dates, and `optical=[[a, b]]` is one image
+                whose bands lie in two files.
+            dates: one day per date (`datetime.date` or `YYYY-MM-DD`); None to go by what the files say. The pairs are
+                put in order of their days, if all are known.
             sensor, sar_sensor: names of `terrascope.rasters.sensors.SENSORS`; None to go by what the files say.
             gsd_m: pixel size in metres, where the files do not know it or are wrong about it.
+            reference: whose grid the scene is on, that of the first optical or the first SAR image; None for the first
+                optical, else the first SAR image.
+            bbox: west, south, east and north in degrees: the part of the scene to use.
+            allow_virtual: also open formats and paths that lead to other files: VRT, `/vsi...`.
+            progress: is called with an image's name, its rows read and its rows in all.
 
         Raises:
             SceneError: an image cannot be read, or the images do not form one scene.
@@ -241,7 +255,18 @@ class Scene:
         # The one import that runs upwards: reading needs GDAL, and a scene that is made in memory does not.
         from terrascope.rasters.read import open_scene
 
-        return open_scene(optical=optical, sar=sar, dates=dates, sensor=sensor, sar_sensor=sar_sensor, gsd_m=gsd_m)
+        return open_scene(
+            optical=optical,
+            sar=sar,
+            dates=dates,
+            sensor=sensor,
+            sar_sensor=sar_sensor,
+            gsd_m=gsd_m,
+            reference=reference,
+            bbox=bbox,
+            allow_virtual=allow_virtual,
+            progress=progress,
+        )
 
     def window(self, rows: slice, columns: slice) -> Scene:
         """A part of the scene, in memory: these rows and columns of every image. It may hold no valid pixel."""

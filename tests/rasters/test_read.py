@@ -236,9 +236,7 @@ def test_sar_in_decibels_with_nan(tmp_path: Path) -> None:
 def test_linear_power_is_refused_unless_it_is_named(tmp_path: Path) -> None:
     stored = np.stack([np.full((4, 4), 0.1), np.full((4, 4), 0.01)]).astype(np.float32)
     path = write_tif(tmp_path / "s1.tif", stored, names=("VV", "VH"), **UTM)
-    with pytest.raises(
-        SceneError, match=r"no negative value, so it is linear power and not decibels.*sentinel-1-linear"
-    ):
+    with pytest.raises(SceneError, match=r"no negative value, so it is not in decibels.*sentinel-1-linear"):
         read_observation(path, modality="sar")
     observation = read_observation(path, modality="sar", sensor="sentinel-1-linear")
     np.testing.assert_allclose(observation.pixels[:, 0, 0], [-10, -20], rtol=1e-5)
@@ -307,8 +305,9 @@ def test_wrong_bands_are_named(tmp_path: Path) -> None:
         read_observation(five, sensor="sentinel-2")
     with pytest.raises(SceneError, match="sensor sentinel-1 is sar but the image was given as optical"):
         read_observation(five, sensor="sentinel-1")
+    others = [write_tif(tmp_path / f"x_{band}.tif", ramp(), **UTM) for band in ("B02", "B04")]
     with pytest.raises(SceneError, match="two layers are band B03"):
-        read_observation([single, write_tif(tmp_path / "y" / "x_B03.tif", ramp(), **UTM)], sensor="sentinel-2")
+        read_observation([single, *others, write_tif(tmp_path / "y" / "x_B03.tif", ramp(), **UTM)])
     with pytest.raises(SceneError, match="complex"):
         read_observation(write_tif(tmp_path / "slc.tif", ramp().astype(np.complex64), **UTM), modality="sar")
 
@@ -342,8 +341,49 @@ def test_dates_put_the_pairs_in_order(tmp_path: Path) -> None:
     np.testing.assert_allclose([pair.optical.pixels[0, 0, 0] for pair in undated.pairs], [0.1, 0.2, 0.3], rtol=1e-6)
     with pytest.raises(SceneError, match="2 dates were given for 3 images"):
         open_scene(optical=files, dates=["2024-07-01", "2024-07-02"])
-    with pytest.raises(SceneError, match=r"date '1\.7\.2024' is not a day"):
-        open_scene(optical=files[:1], dates=["1.7.2024"])
+    assert scene.notes == ("The images were put in the order of their dates: 2023-01-01, 2024-01-01, 2024-07-01.",)
+    assert undated.notes == ()
+
+
+@pytest.mark.parametrize("wrong", ["1.7.2024", "20240501", "2024-W18-3", "2024-02-30", "", " 2024-05-01", 5, None])
+def test_a_day_is_written_in_one_way(tmp_path: Path, wrong) -> None:
+    with pytest.raises(SceneError, match=r"is not a day; write it as YYYY-MM-DD"):
+        open_scene(optical=optical_file(tmp_path / "a.tif"), dates=[wrong])
+
+
+@pytest.mark.parametrize("wrong", ["2024-05-01", b"2024-05-01", 5, datetime.date(2024, 5, 1), {"2024-05-01"}])
+def test_dates_are_a_list(tmp_path: Path, wrong) -> None:
+    with pytest.raises(SceneError, match="is no list; give one day per image"):
+        open_scene(optical=optical_file(tmp_path / "a.tif"), dates=wrong)
+
+
+def test_days_of_file_names_put_the_pairs_in_order(tmp_path: Path) -> None:
+    optical = [optical_file(tmp_path / f"a_{day}.tif", value) for day, value in (("20240801", 800), ("20240301", 300))]
+    sar = [
+        write_tif(tmp_path / f"s1_{day}_VV.tif", np.full((16, 16), level, np.float32), **UTM)
+        for day, level in (("20240303", -3), ("20240802", -8))
+    ]
+    scene = open_scene(optical=optical, sar=sar)
+    assert [str(date) for date in scene.dates] == ["2024-03-01", "2024-08-01"]
+    # Each kind is sorted for itself, so that the March image is paired with the March image.
+    assert [pair.optical.pixels[0, 0, 0] for pair in scene.pairs] == pytest.approx([0.03, 0.08])
+    assert [pair.sar.pixels[0, 0, 0] for pair in scene.pairs] == [-3, -8]
+    assert scene.notes == ("The images were put in the order of their dates: 2024-03-01, 2024-08-01.",)
+    assert any("date" in phrase for phrase in scene.pairs[0].optical.evidence)
+    # What the caller states goes before what the names say.
+    stated = open_scene(optical=optical, dates=["2020-01-01", "2020-01-02"])
+    assert [pair.optical.pixels[0, 0, 0] for pair in stated.pairs] == pytest.approx([0.08, 0.03])
+    assert stated.notes == ()
+
+
+def test_equal_and_unknown_days_are_said(tmp_path: Path) -> None:
+    files = [optical_file(tmp_path / f"{n}.tif") for n in ("a", "b")]
+    same = open_scene(optical=files, dates=["2024-05-01", "2024-05-01"])
+    assert same.notes == ("2 dates are the same day, 2024-05-01; they stay in the order given.",)
+    dated = optical_file(tmp_path / "c_20240101.tif", 1500)
+    mixed = open_scene(optical=[files[0], dated])
+    assert mixed.notes == ("The date of a.tif is not known, so the images stay in the order given.",)
+    assert mixed.pairs[1].optical.pixels[0, 0, 0] == pytest.approx(0.15)
 
 
 def test_sar_in_another_crs_lands_on_the_optical_grid(tmp_path: Path) -> None:
@@ -381,10 +421,11 @@ def test_shifted_extent_keeps_the_overlap(tmp_path: Path) -> None:
     scene = open_scene(
         optical=optical, sar=write_tif(tmp_path / "VV.tif", backscatter, crs="EPSG:32633", transform=shifted)
     )
-    sar = scene.pairs[0].sar
-    assert sar.valid.all(axis=0).tolist() == [False] * 6 + [True] * 10
-    np.testing.assert_allclose(sar.band("VV")[:, 6:], backscatter[:, :10], rtol=1e-6)
-    assert (sar.band("VV")[:, :6] == 0).all()
+    np.testing.assert_array_equal(scene.pairs[0].sar.band("VV"), backscatter[:, :10])
+    assert scene.georeference.transform == shifted
+    assert scene.notes == (
+        "The images overlap in 10 x 16 of the 16 x 16 pixels of a.tif; the answer is about that part.",
+    )
 
 
 @pytest.mark.parametrize("epsg", [32633, 4326, 32719])

@@ -1,24 +1,32 @@
-"""Raster files: which belong to one image, what they say of their layers and place, and what one layer holds."""
+"""Raster files: which belong to one image, what they say of their layers and place, and what a window of one holds."""
 
 from __future__ import annotations
 
+import math
 import os
-import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pyproj
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
+from pyproj.exceptions import CRSError
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
 
 from terrascope.errors import ScaleError, SceneError
 from terrascope.georeference import Georeference
 from terrascope.rasters.bands import Layer
-from terrascope.rasters.grids import Grid
+from terrascope.rasters.claims import check_dataset
+from terrascope.rasters.grids import Grid, Part
+from terrascope.rasters.paths import FORMATS, check_path, is_remote
 
 FilePath = str | os.PathLike[str]
 ImagePath = FilePath | Sequence[FilePath]
@@ -26,94 +34,211 @@ ImagePath = FilePath | Sequence[FilePath]
 
 _SUFFIXES = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg")
 
+_CACHE_BYTES = 2**28
+"""What GDAL may keep of decoded blocks."""
+
+_EXACT_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
+"""Types whose numbers a nodata tag can name exactly."""
+
+_LARGEST_SCALE = 1e30
+"""Scales and offsets beyond this leave the numbers of float32."""
+
+_SETTINGS = {
+    "GDAL_CACHEMAX": _CACHE_BYTES,
+    # GDAL's own way to decode a PNG as a whole takes a file cut short for complete.
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
+    # Threads of GDAL would print what fails in them on standard error.
+    "GDAL_NUM_THREADS": "1",
+    # A raw file must be as long as its header says.
+    "RAW_CHECK_FILE_SIZE": "YES",
+    "GDAL_HTTP_CONNECTTIMEOUT": 5,
+    # A server that sends nothing for 10 s is given up; one that sends drops, after a minute.
+    "GDAL_HTTP_LOW_SPEED_TIME": 10,
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
+    "GDAL_HTTP_TIMEOUT": 60,
+    "GDAL_HTTP_MAX_RETRY": 2,
+    "GDAL_HTTP_RETRY_DELAY": 0.5,
+}
+_ALSO_REMOTE = {
+    # The server's folder is not listed, and no files are looked for beside the image.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+}
+
 
 def find_files(path_or_paths: ImagePath) -> tuple[list[str], str, bool]:
-    """The files of one image, its name for messages, and True if it was given as a folder."""
-    if isinstance(path_or_paths, str | os.PathLike):
-        path = os.fspath(path_or_paths)
-        if not os.path.isdir(path):
+    """The files of one image, its name for messages, and True if it was given as a folder.
+
+    Raises:
+        SceneError: an empty list, an empty folder, or something that is no path.
+    """
+    if isinstance(path_or_paths, str | bytes | os.PathLike):
+        path = os.fsdecode(path_or_paths)
+        if not _is_folder(path):
             return [path], path, False
-        found = sorted(str(p) for p in Path(path).iterdir() if p.is_file() and p.suffix.lower() in _SUFFIXES)
+        try:
+            found = sorted(str(p) for p in Path(path).iterdir() if p.is_file() and p.suffix.lower() in _SUFFIXES)
+        except OSError as error:
+            raise SceneError(f"{path}: the folder cannot be read ({error.strerror})") from None
         if not found:
             raise SceneError(f"{path}: the folder holds no image ({', '.join(_SUFFIXES)})")
         return found, path, True
-    paths = [os.fspath(path) for path in path_or_paths]
+    if not isinstance(path_or_paths, list | tuple):
+        raise SceneError(f"{path_or_paths!r} is no image; give the path of a file or folder, or a list of band files")
+    for path_like in path_or_paths:
+        if not isinstance(path_like, str | bytes | os.PathLike):
+            raise SceneError(f"{path_like!r} is no file; an image that is given as a list must be a list of paths")
+    paths = [os.fsdecode(path) for path in path_or_paths]
     if not paths:
         raise SceneError("an empty list of files was given as an image; give at least one file")
     return paths, paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more", False
 
 
-def open_raster(path: str) -> rasterio.DatasetReader:
-    """Open a raster, local or remote.
+@contextmanager
+def gdal_settings(*, remote: bool = False) -> Iterator[None]:
+    """GDAL with bounded memory and patience, for everything that opens or reads files."""
+    with rasterio.Env(**_SETTINGS, **(_ALSO_REMOTE if remote else {})):
+        yield
+
+
+def open_raster(path: str, *, allow_virtual: bool = False) -> rasterio.DatasetReader:
+    """Open a raster, local or over HTTP, within `gdal_settings`.
+
+    Args:
+        allow_virtual: also open formats and paths that lead to other files (VRT, `/vsi...`).
 
     Raises:
-        SceneError: missing, unreadable, or a container without an image of its own.
+        SceneError: missing, unreadable, not a file, or a format that may lead elsewhere; a container without an image
+            of its own; blocks too large for memory.
     """
-    is_remote = "://" in path or path.startswith("/vsi")
-    if not is_remote and not os.path.exists(path):
-        raise SceneError(f"{path}: no such file; give the path of a GeoTIFF, PNG or JPEG")
+    name = check_path(path, allow_virtual=allow_virtual)
+    remote = is_remote(path)
+    # rasterio compares a nodata number beyond float32 with its limits.
+    with gdal_settings(remote=remote), np.errstate(over="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            # `rasterio.open` takes one driver only.
+            dataset = rasterio.DatasetReader(name, driver=None if allow_virtual else list(FORMATS))
+        except (RasterioError, CPLE_BaseError, OSError, ValueError) as error:
+            _refuse(path, error)
     try:
-        dataset = rasterio.open(path)
-    except (RasterioError, OSError):
-        raise SceneError(f"{path}: cannot be read as an image; give a GeoTIFF, PNG or JPEG") from None
-    if dataset.count == 0:
+        check_dataset(dataset, path, remote=remote)
+    except SceneError:
         dataset.close()
-        raise SceneError(f"{path}: holds no image of its own; give one of its subdatasets or a GeoTIFF")
+        raise
     return dataset
 
 
-def describe_layers(path: str, max_pixels: int) -> list[Layer]:
-    """What a raster says of its layers, alpha left out: `valid` holds that.
+def describe_file(path: str, *, allow_virtual: bool = False) -> tuple[list[Layer], Grid]:
+    """What a raster says of its layers, and its size and place.
+
+    Alpha is no layer: `valid` holds it. The place is unknown where CRS or transform do not lead to the Earth.
 
     Raises:
-        SceneError: the file cannot be read, has more than `max_pixels` rows x columns, or complex numbers.
+        SceneError: the file cannot be read, has complex numbers, or its transform gives pixels no area.
     """
-    with open_raster(path) as dataset:
-        if dataset.width * dataset.height > max_pixels:
-            raise SceneError(
-                f"{path}: {dataset.width} x {dataset.height} pixels are more than the limit of {max_pixels:,}; "
-                "cut out the part in question (gdal_translate -srcwin), or reduce it (-outsize)"
+    with open_raster(path, allow_virtual=allow_virtual) as dataset:
+        try:
+            return _layers_of(dataset, path), _grid_of(dataset, path)
+        except (RasterioError, CPLE_BaseError) as error:
+            raise SceneError(f"{path}: its header is damaged ({_reason(error)}); fetch the file again") from None
+
+
+def _layers_of(dataset: rasterio.DatasetReader, path: str) -> list[Layer]:
+    stem = Path(path.split("?")[0] if is_remote(path) else path).stem
+    picture = [i for i, color in enumerate(dataset.colorinterp) if color != ColorInterp.alpha]
+    layers = []
+    for i in picture:
+        if dataset.dtypes[i].startswith("complex"):
+            raise SceneError(f"{path}: band {i + 1} is complex; give its intensity in decibels")
+        description = dataset.descriptions[i] or ""
+        layers.append(
+            Layer(
+                path=path,
+                index=i + 1,
+                label=f"{stem} {description}".strip() if len(picture) == 1 else description,
+                color=dataset.colorinterp[i].name,
+                dtype=dataset.dtypes[i],
+                unit=dataset.units[i] or "",
             )
-        stem = Path(path.split("?")[0]).stem
-        colors = [color.name for color in dataset.colorinterp]
-        picture = [i for i, color in enumerate(dataset.colorinterp) if color != ColorInterp.alpha]
-        layers = []
-        for i in picture:
-            if dataset.dtypes[i].startswith("complex"):
-                raise SceneError(f"{path}: band {i + 1} is complex; give its intensity in decibels")
-            description = dataset.descriptions[i] or ""
-            label = f"{stem} {description}".strip() if len(picture) == 1 else description
-            layers.append(Layer(path=path, index=i + 1, label=label, color=colors[i], dtype=dataset.dtypes[i]))
-        return layers
+        )
+    return layers
 
 
-def has_offset(paths: Sequence[str]) -> bool:
-    """True if the files lie in an original product of processing baseline 04.00 or later, whose numbers are + 1000."""
-    baselines = [re.search(r"_MSIL(?:1C|2A)_\w*?N(\d{4})_[^/\\]*\.SAFE", os.path.abspath(path)) for path in paths]
-    return all(baseline is not None and int(baseline[1]) >= 400 for baseline in baselines)
+def _grid_of(dataset: rasterio.DatasetReader, path: str) -> Grid:
+    georeference = Georeference()
+    crs = _crs_of(dataset)
+    # A local (engineering) CRS has no place on the Earth, so it is worth as much as none.
+    if crs is not None and crs.geodetic_crs is not None and not _counts_pixels(dataset.transform):
+        _check_transform(dataset.transform, path)
+        try:
+            georeference = Georeference(crs=crs, transform=dataset.transform)
+        except ScaleError as error:
+            raise SceneError(f"{path}: {error}") from None
+    return Grid(height=dataset.height, width=dataset.width, georeference=georeference)
 
 
-def read_grid(path: str) -> Grid:
-    """Size and place of a raster; the place is unknown where its CRS or transform does not lead to the Earth.
+def stated_scaling(dataset: rasterio.DatasetReader, index: int) -> tuple[float, float] | None:
+    """Scale and offset of a layer, if the file states them.
 
     Raises:
-        SceneError: the file cannot be read, or its transform gives pixels no area.
+        SceneError: they are no numbers to calculate with.
     """
-    with open_raster(path) as dataset:
-        georeference = Georeference()
-        if dataset.crs is not None and not _counts_pixels(dataset.transform):
-            crs = pyproj.CRS.from_wkt(dataset.crs.to_wkt())
-            # A local (engineering) CRS has no place on the Earth, so it is worth as much as none.
-            if crs.geodetic_crs is not None:
-                georeference = _placed(path, crs, dataset.transform)
-        return Grid(height=dataset.height, width=dataset.width, georeference=georeference)
+    scale, offset = dataset.scales[index - 1], dataset.offsets[index - 1]
+    if not (0 < abs(scale) < _LARGEST_SCALE and abs(offset) < _LARGEST_SCALE):
+        raise SceneError(
+            f"{dataset.name}: band {index} states a scale of {scale:g} and an offset of {offset:g}, which are none; "
+            "set them right (gdal_edit -scale -offset)"
+        )
+    return None if (scale, offset) == (1.0, 0.0) else (scale, offset)
 
 
-def _placed(path: str, crs: pyproj.CRS, transform: Affine) -> Georeference:
+def read_window(
+    dataset: rasterio.DatasetReader, layer: Layer, part: Part
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Stored numbers float32 `[rows, columns]` of a part of a layer, and where they were measured (bool).
+
+    Raises:
+        SceneError: the file is damaged, cut short, or its server fails.
+    """
+    rows, columns = part
+    window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+    with gdal_settings(remote=is_remote(layer.path)), np.errstate(over="ignore"), warnings.catch_warnings():
+        # Where a file has both, GDAL prefers nodata to alpha.
+        warnings.simplefilter("ignore", NodataShadowWarning)
+        try:
+            stored = dataset.read(layer.index, window=window)
+            numbers = stored.astype(np.float32, copy=False)
+            measured = np.isfinite(numbers)
+            flags = dataset.mask_flag_enums[layer.index - 1]
+            if flags == [MaskFlags.nodata] and stored.dtype.name in _EXACT_TYPES:
+                # What GDAL would do, without reading the window again.
+                measured &= stored != dataset.nodatavals[layer.index - 1]
+            elif MaskFlags.all_valid not in flags:
+                measured &= dataset.read_masks(layer.index, window=window) > 0
+        except (RasterioError, CPLE_BaseError, OSError, MemoryError) as error:
+            if is_remote(layer.path):
+                raise SceneError(
+                    f"{layer.path}: band {layer.index} cannot be read ({_reason(error)}); the server failed, or the "
+                    "file is damaged"
+                ) from None
+            raise SceneError(
+                f"{layer.path}: band {layer.index} cannot be read; the file is damaged or cut short"
+            ) from None
+    return numbers, measured
+
+
+def _is_folder(path: str) -> bool:
     try:
-        return Georeference(crs=crs, transform=transform)
-    except ScaleError as error:
-        raise SceneError(f"{path}: {error}") from None
+        return os.path.isdir(path)
+    except ValueError:  # a null character
+        return False
+
+
+def _crs_of(dataset: rasterio.DatasetReader) -> pyproj.CRS | None:
+    try:
+        return None if dataset.crs is None else pyproj.CRS.from_wkt(dataset.crs.to_wkt())
+    except (CRSError, RasterioError, CPLE_BaseError):
+        return None
 
 
 def _counts_pixels(transform: Affine) -> bool:
@@ -122,16 +247,28 @@ def _counts_pixels(transform: Affine) -> bool:
     return (abs(a), b, d, abs(e)) == (1, 0, 0, 1) and c in (0, -0.5) and f in (0, -0.5)
 
 
-def read_layer(layer: Layer) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[float, float] | None]:
-    """Stored numbers float32 `[H, W]`, measured bool `[H, W]`, and the scale and offset if the file states them."""
-    with open_raster(layer.path) as dataset:
-        try:
-            numbers = dataset.read(layer.index).astype(np.float32)
-            measured = dataset.read_masks(layer.index) > 0
-        except (RasterioError, OSError):
+def _check_transform(transform: Affine, path: str) -> None:
+    numbers = tuple(transform)[:6]
+    a, b, c, d, e, f = numbers
+    # Beyond this no CRS has coordinates; and a pixel must change them, or GDAL would search for it without end.
+    sensible = all(math.isfinite(number) and abs(number) < 1e12 for number in numbers)
+    if not (sensible and c + a + b != c and f + d + e != f):
+        raise SceneError(f"{path}: its transform {numbers} leads to no place; set it right (gdal_edit -a_ullr)")
+
+
+def _refuse(path: str, error: Exception) -> NoReturn:
+    reason = _reason(error)
+    if is_remote(path):
+        if "not recognized" in reason:
             raise SceneError(
-                f"{layer.path}: band {layer.index} cannot be read; the file is damaged or cut short"
+                f"{path}: what the server sends is no GeoTIFF; give the address of the file itself"
             ) from None
-        scale, offset = dataset.scales[layer.index - 1], dataset.offsets[layer.index - 1]
-    stated = None if (scale, offset) == (1.0, 0.0) else (scale, offset)
-    return numbers, measured & np.isfinite(numbers), stated
+        raise SceneError(f"{path}: cannot be fetched ({reason}); check the address and the connection") from None
+    raise SceneError(f"{path}: cannot be read as an image; give a {', '.join(FORMATS.values())} file") from None
+
+
+def _reason(error: Exception) -> str:
+    """The last cause in GDAL's words, on one line."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import datetime
 import os
-import warnings
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
+from numbers import Real
 
 from terrascope.errors import SceneError
-from terrascope.rasters.bands import Reading, name_bands
-from terrascope.rasters.files import (
-    ImagePath,
-    describe_layers,
-    find_files,
-    has_offset,
-    read_grid,
-    read_layer,
-)
-from terrascope.rasters.grids import Grid, resample
-from terrascope.rasters.plausibility import check_decibels, check_numbers
-from terrascope.rasters.sensors import SENSORS
+from terrascope.georeference import Georeference
+from terrascope.rasters.files import ImagePath
+from terrascope.rasters.grids import Grid, LonLatBox, check_box, describe_pixel_size, pixel_sides_m
+from terrascope.rasters.image_files import IN_MEMORY_PIXELS, MAX_PIXELS, ImageFiles, Limits, find_image, load
+from terrascope.rasters.one_grid import bring_onto, common_part, short_names, take_as_one
+from terrascope.rasters.store import Progress
+from terrascope.rasters.time_order import check_days, in_time_order
 from terrascope.scene import Modality, Observation, Scene
 
-MAX_PIXELS = 64_000_000
-"""Rows x columns above which an image is refused, because the memory for its bands would run out first."""
+__all__ = ["IN_MEMORY_PIXELS", "MAX_PIXELS", "open_scene", "read_observation"]
 
 
 def read_observation(
@@ -40,49 +29,43 @@ def read_observation(
     date: datetime.date | None = None,
     gsd_m: float | None = None,
     max_pixels: int = MAX_PIXELS,
+    in_memory_pixels: int = IN_MEMORY_PIXELS,
+    allow_virtual: bool = False,
+    progress: Progress | None = None,
 ) -> Observation:
     """Read one image.
 
-    Bands are told by GDAL descriptions, by the names of single-band files, by colour interpretation (8-bit RGB), or by
-    the order of the named sensor; anything else is refused. Files of several resolutions meet on the finest grid.
-    Scale and offset that a file states take the place of the sensor's. Nodata, NaN, alpha and masks make `valid`.
+    What its numbers mean is told by the caller, else by the product's metadata and names, the names of layers and
+    files, colour interpretation (8-bit RGB), and numbers, in this order; what nothing tells is refused or said in
+    `assumptions`. Files of several resolutions meet on the finest grid. Scale and offset that a file states take the
+    place of the sensor's. Nodata, NaN, alpha and masks make `valid`.
+
+    An image above `in_memory_pixels` stays in its files (`Observation.pixels` is a `PixelStore`). Its `valid` goes by
+    the bands of its picture and its quality layers alone, so that the other bands need not be gone through.
 
     Args:
-        path_or_paths: a file, a folder of single-band files, or a list of such files.
+        path_or_paths: a file, an address, a folder of single-band files, or a list of such files.
         sensor: a name of `terrascope.rasters.sensors.SENSORS`; None to go by what the file says.
+        date: day of acquisition; None to go by what the file says.
         gsd_m: pixel size in metres, where the file does not know it or is wrong about it.
         max_pixels: rows x columns above which the image is refused.
+        in_memory_pixels: rows x columns above which it stays in its files.
+        allow_virtual: also open formats and paths that lead to other files: VRT, `/vsi...`.
+        progress: is called with the image's name, rows read and rows in all.
 
     Raises:
         SceneError: missing, unreadable, too large, empty or all-nodata; bands unknown or missing; values that cannot
             be what the sensor claims.
     """
-    paths, source, is_folder = find_files(path_or_paths)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        layers = [layer for path in paths for layer in describe_layers(path, max_pixels)]
-        if is_folder:
-            # A product's folder also holds previews and other stacks; only its single-band files are one image.
-            num_layers = Counter(layer.path for layer in layers)
-            layers = [layer for layer in layers if num_layers[layer.path] == 1] or layers
-        reading = name_bands(layers, sensor=sensor, modality=modality, source=source)
-        if sensor is None and reading.sensor.name == "sentinel-2" and has_offset(paths):
-            reading = replace(reading, sensor=SENSORS["sentinel-2-offset"])
-        pixels, valid, grid = _read_bands(reading, source)
-    if not valid.any():
-        raise SceneError(f"{source}: every pixel is nodata; give an image with at least one valid pixel")
-    if gsd_m is not None:
-        grid = replace(grid, georeference=replace(grid.georeference, gsd_m=gsd_m))
-    return Observation(
-        pixels=np.where(valid, pixels, np.float32(0.0)),
-        bands=tuple(reading.bands),
-        modality=modality,
-        sensor=reading.sensor.name,
-        valid=valid,
-        georeference=grid.georeference,
-        date=date,
-        source=source,
+    _check_words(gsd_m, sensor)
+    limits = Limits(
+        max_pixels=max_pixels, in_memory_pixels=in_memory_pixels, allow_virtual=allow_virtual, progress=progress
     )
+    image = find_image(path_or_paths, sensor=sensor, modality=modality, date=date, limits=limits)
+    observation = load(image, limits)
+    if not observation.valid.any():
+        raise SceneError(f"{image.source}: every pixel is nodata; give an image with at least one valid pixel")
+    return replace(observation, georeference=_sized(observation.georeference, gsd_m))
 
 
 def open_scene(
@@ -93,125 +76,110 @@ def open_scene(
     sensor: str | None = None,
     sar_sensor: str | None = None,
     gsd_m: float | None = None,
+    reference: Modality | None = None,
+    bbox: LonLatBox | None = None,
     max_pixels: int = MAX_PIXELS,
+    in_memory_pixels: int = IN_MEMORY_PIXELS,
+    allow_virtual: bool = False,
+    progress: Progress | None = None,
 ) -> Scene:
-    """Read all images of a scene onto the grid of the first optical (else the first SAR) image.
+    """Read all images of a scene onto one grid: the part of the reference's grid that all of them cover.
 
-    Images in another CRS, resolution or extent are resampled bilinearly; what they do not cover is not valid in them.
-    Images without CRS must have one size.
+    Images of another CRS, resolution or extent are resampled bilinearly, SAR as linear power. Images that know no place
+    must have the size of the others. Whatever was done is said in `Scene.notes`.
 
     Args:
-        optical, sar: one image per date, each a file, a folder, or a list of single-band files.
-        dates: one day per date (`datetime.date` or `YYYY-MM-DD`); if given, the pairs are sorted by it.
-        sensor, sar_sensor, gsd_m, max_pixels: as for `read_observation`.
+        optical, sar: one image per date, each a file, an address, a folder, or a list of single-band files.
+        dates: one day per date (`datetime.date` or `YYYY-MM-DD`); None to go by what the files say. The pairs are put
+            in order of their days, if all are known.
+        reference: whose grid is used: that of the first optical or of the first SAR image; None for the first optical,
+            else the first SAR image.
+        bbox: west, south, east and north in degrees: the part of the scene to use, widened to whole pixels.
+        sensor, sar_sensor, gsd_m, max_pixels, in_memory_pixels, allow_virtual, progress: as for `read_observation`.
 
     Raises:
         SceneError: as `read_observation`; or the images do not overlap, or cannot be paired.
     """
-    optical_images, sar_images = _images(optical), _images(sar)
-    num_dates = max(len(optical_images), len(sar_images))
-    days = _days(dates, num_dates)
-
-    def read_all(images: Sequence[ImagePath], modality: Modality, name: str | None) -> list[Observation]:
-        return [
-            read_observation(image, sensor=name, modality=modality, date=day, gsd_m=gsd_m, max_pixels=max_pixels)
-            for image, day in zip(images, days, strict=False)
-        ]
-
-    opticals = read_all(optical_images, "optical", sensor)
-    sars = read_all(sar_images, "sar", sar_sensor)
-    if opticals or sars:
-        reference = (opticals or sars)[0]
-        opticals = [_on_grid(observation, reference) for observation in opticals]
-        sars = [_on_grid(observation, reference) for observation in sars]
-    scene = Scene.of(optical=opticals, sar=sars)
-    known = [day for day in days if day is not None]
-    if len(known) < len(days):
-        return scene
-    order = sorted(range(num_dates), key=known.__getitem__)
-    return Scene(tuple(scene.pairs[t] for t in order))
-
-
-def _on_grid(observation: Observation, reference: Observation) -> Observation:
-    source, target = _grid_of(observation), _grid_of(reference)
-    if source.equals(target):
-        return replace(observation, georeference=reference.georeference)
-    if not (source.is_located and target.is_located):
-        raise SceneError(
-            f"{observation.source} ({source.width} x {source.height}) and {reference.source} "
-            f"({target.width} x {target.height}) differ in size and have no CRS in common; give images of one grid"
-        )
-    stored = observation.window(slice(0, source.height), slice(0, source.width)).pixels
-    assert isinstance(stored, np.ndarray)
-    pixels = resample(np.where(observation.valid, stored, np.float32(np.nan)), source, target)
-    valid = np.asarray(np.isfinite(pixels).all(axis=0))
-    if not valid.any():
-        raise SceneError(f"{observation.source} does not overlap {reference.source}; give images of one place")
-    return replace(
-        observation, pixels=np.where(valid, pixels, np.float32(0.0)), valid=valid, georeference=reference.georeference
+    _check_words(gsd_m, sensor, sar_sensor)
+    optical_paths, sar_paths = _images(optical, "optical"), _images(sar, "sar")
+    box = None if bbox is None else check_box(bbox)
+    if reference not in (None, "optical", "sar"):
+        raise SceneError(f"reference {reference!r} is not known; choose optical or sar")
+    num_dates = max(len(optical_paths), len(sar_paths))
+    days = check_days(dates, num_dates)
+    limits = Limits(
+        max_pixels=max_pixels, in_memory_pixels=in_memory_pixels, allow_virtual=allow_virtual, progress=progress
     )
 
+    def find_all(paths: Sequence[ImagePath], modality: Modality, name: str | None) -> list[ImageFiles]:
+        return [
+            find_image(path, sensor=name, modality=modality, date=day, limits=limits)
+            for path, day in zip(paths, days, strict=False)
+        ]
 
-def _grid_of(observation: Observation) -> Grid:
-    height, width = observation.shape
-    return Grid(height=height, width=width, georeference=observation.georeference)
-
-
-def _images(images: ImagePath | Sequence[ImagePath]) -> list[ImagePath]:
-    return [images] if isinstance(images, str | os.PathLike) else list(images)
-
-
-def _days(dates: Sequence[datetime.date | str] | None, num_dates: int) -> list[datetime.date | None]:
-    if dates is None:
-        return [None] * num_dates
-    if len(dates) != num_dates:
-        raise SceneError(f"{len(dates)} dates were given for {num_dates} images; give one date per image")
-    days: list[datetime.date | None] = []
-    for date in dates:
-        try:
-            days.append(datetime.date.fromisoformat(date) if isinstance(date, str) else date)
-        except ValueError:
-            raise SceneError(f"date {date!r} is not a day; write it as YYYY-MM-DD") from None
-    return days
-
-
-def _read_bands(reading: Reading, source: str) -> tuple[NDArray[np.float32], NDArray[np.bool_], Grid]:
-    """Physical values float32 `[bands, H, W]`, valid `[H, W]` and the finest grid of the files."""
-    sensor = reading.sensor
-    grids = {layer.path: read_grid(layer.path) for layer in (*reading.bands.values(), *reading.quality.values())}
-    target = max((grids[layer.path] for layer in reading.bands.values()), key=lambda grid: _fineness(grid))
-    stored, blank = [], np.ones(target.shape, bool)
-    for layer in reading.bands.values():
-        numbers, measured, stated = read_layer(layer)
-        scaling = stated or (sensor.scale, sensor.offset)
-        check_numbers(numbers[measured], layer, sensor, source, scaling=scaling)
-        physical = numbers * np.float32(scaling[0]) + np.float32(scaling[1])
-        if sensor.power:
-            measured &= physical > 0
-            physical = 10 * np.log10(np.where(measured, physical, 1), dtype=np.float32)
-        is_fill = np.zeros(numbers.shape, bool) if sensor.fill is None else numbers == np.float32(sensor.fill)
-        if sensor.fill:
-            measured &= ~is_fill
-        # Fill travels along as its own band, so that it is judged on the common grid, where all bands must agree.
-        layer_pixels = np.stack([np.where(measured, physical, np.nan), is_fill.astype(np.float32)]).astype(np.float32)
-        on_target = resample(layer_pixels, grids[layer.path], target)
-        stored.append(on_target[0])
-        blank &= on_target[1] == 1
-    pixels = np.stack(stored)
-    measured_bands = np.isfinite(pixels)
-    # In an 8-bit picture a 0 in one channel is a dark colour, even where the file declares 0 to be nodata.
-    valid = (measured_bands.any(axis=0) if sensor.is_8bit else measured_bands.all(axis=0)) & ~blank
-    if sensor.is_8bit:
-        pixels = np.nan_to_num(pixels, nan=0.0)
-    for name, layer in reading.quality.items():
-        codes, _, _ = read_layer(layer)
-        unmeasured = (codes == sensor.quality[name]).astype(np.float32)
-        valid &= resample(unmeasured[None], grids[layer.path], target)[0] != 1
-    if sensor.modality == "sar" and not sensor.is_8bit:
-        check_decibels(pixels[:, valid], source)
-    return pixels, valid, target
+    if not num_dates:
+        raise SceneError("a scene needs at least one image")
+    if optical_paths and sar_paths and len(optical_paths) != len(sar_paths):
+        raise SceneError(
+            f"{len(optical_paths)} optical and {len(sar_paths)} SAR images cannot be paired; "
+            "give one SAR image per date"
+        )
+    images = [*find_all(optical_paths, "optical", sensor), *find_all(sar_paths, "sar", sar_sensor)]
+    images, notes = take_as_one(images)
+    leading = _reference(images, reference)
+    part, part_notes = common_part(images, leading, box)
+    target = leading.grid.window(part)
+    names = short_names(images)
+    observations = []
+    for image in images:
+        observation, warp_notes = bring_onto(image, target, limits, names=names, reference=leading)
+        observations.append(observation)
+        notes += warp_notes
+    notes += part_notes + _size_notes(target, gsd_m)
+    observations = [replace(o, georeference=_sized(target.georeference, gsd_m)) for o in observations]
+    opticals, sars, order_notes = in_time_order(
+        [o for o in observations if o.modality == "optical"],
+        [o for o in observations if o.modality == "sar"],
+        are_stated=dates is not None,
+    )
+    return replace(Scene.of(optical=opticals, sar=sars), notes=tuple(notes + order_notes))
 
 
-def _fineness(grid: Grid) -> float:
-    transform = grid.georeference.transform
-    return -abs(transform.determinant) if transform is not None else float(grid.height * grid.width)
+def _reference(images: Sequence[ImageFiles], modality: str | None) -> ImageFiles:
+    """`images` holds the optical images before the SAR images."""
+    if modality is None:
+        return images[0]
+    found = next((image for image in images if image.modality == modality), None)
+    if found is None:
+        raise SceneError(f"reference {modality} was asked for, but the scene has no {modality} image")
+    return found
+
+
+def _sized(georeference: Georeference, gsd_m: float | None) -> Georeference:
+    return georeference if gsd_m is None else replace(georeference, gsd_m=gsd_m)
+
+
+def _size_notes(grid: Grid, gsd_m: float | None) -> list[str]:
+    """Say it if the stated pixel size is not that of the file, by more than 1 %."""
+    sides = pixel_sides_m(grid)
+    if gsd_m is None or sides is None or all(abs(side / gsd_m - 1) <= 0.01 for side in sides):
+        return []
+    return [f"The pixel size is stated as {gsd_m:g} m; the file says {describe_pixel_size(grid)}."]
+
+
+def _images(images: object, name: str) -> list[ImagePath]:
+    if isinstance(images, str | bytes | os.PathLike):
+        return [os.fsdecode(images)]
+    if isinstance(images, dict | set | frozenset) or not isinstance(images, Iterable):
+        raise SceneError(f"{name} is {images!r}; give the path of an image, or a list with one image per date")
+    return list(images)
+
+
+def _check_words(gsd_m: object, *sensors: object) -> None:
+    if gsd_m is not None:
+        if isinstance(gsd_m, bool) or not isinstance(gsd_m, Real):
+            raise SceneError(f"gsd_m is {gsd_m!r}; give the pixel size as a number of metres")
+        Georeference(gsd_m=float(gsd_m))  # refuses a size that no pixel has
+    for sensor in sensors:
+        if sensor is not None and not isinstance(sensor, str):
+            raise SceneError(f"the sensor is given as {sensor!r}; give its name, such as sentinel-2")
