@@ -1,149 +1,208 @@
-"""An answer as files: `answer.json`, `overlay.png`, `masks.tif`, `masks.geojson`."""
+"""An answer as files: for programs, for people, and for a GIS."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from terrascope import __version__
-from terrascope.errors import ScaleError
+from terrascope.answer_json import describe_step, to_dict
 from terrascope.landcover import TERRASCOPE
-from terrascope.masks import encode_rle
 from terrascope.output import written_together
-from terrascope.rasters.sensors import render
-from terrascope.rasters.write import NamedMask, write_masks_geojson, write_masks_tif, write_overlay
-from terrascope.scene import Observation, Scene
+from terrascope.rasters.named_mask import NamedMask, printable
+from terrascope.rasters.overlay import PICTURE_SIDE
+from terrascope.rasters.sensors import render, shown_bands
+from terrascope.rasters.vectors import trace_outlines
+from terrascope.rasters.write import (
+    NO_STEP,
+    NODATA,
+    write_item,
+    write_masks_geojson,
+    write_masks_parquet,
+    write_masks_tif,
+    write_overlay,
+    write_steps_tif,
+)
+from terrascope.report import Picture, write_report
+from terrascope.scene import Scene
 
 if TYPE_CHECKING:
     from terrascope.predictor import Answer, GroundedStep
 
-SCHEMA = "terrascope-answer/1"
-NAMES = ("answer.json", "overlay.png", "masks.tif", "masks.geojson")
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """What a file of an answer is: its title for people, its media type and roles for a STAC item."""
+
+    title: str
+    media_type: str
+    roles: tuple[str, ...]
+    more: Mapping[str, Any] | None = None
+
+
+_COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+
+FILES = {
+    "report.html": _File(title="Report for people", media_type="text/html", roles=("overview",)),
+    "answer.json": _File(
+        title="Answer, reasoning and numbers for programs", media_type="application/json", roles=("metadata",)
+    ),
+    "overlay.png": _File(
+        title="Picture of the scene and of every step", media_type="image/png", roles=("overview", "visual")
+    ),
+    "masks.tif": _File(
+        title="Masks, one band per step: 1 in the mask, 0 outside, 255 not measured",
+        media_type=_COG,
+        roles=("data",),
+        more={"data_type": "uint8", "nodata": NODATA},
+    ),
+    "steps.tif": _File(
+        title="All steps in one band, with colours: the number of the step, 255 not measured",
+        media_type=_COG,
+        roles=("data", "visual"),
+        more={"data_type": "uint8", "nodata": NO_STEP},
+    ),
+    "steps.tif.aux.xml": _File(
+        title="Names of the numbers in steps.tif", media_type="application/xml", roles=("metadata",)
+    ),
+    "masks.geojson": _File(
+        title="Outlines in longitude and latitude", media_type="application/geo+json", roles=("data",)
+    ),
+    "masks.parquet": _File(
+        title="Outlines in the scene's own CRS", media_type="application/vnd.apache.parquet", roles=("data",)
+    ),
+    "item.json": _File(title="STAC item", media_type="application/geo+json", roles=("metadata",)),
+}
+"""The files of an answer, in the order in which people want them."""
 
 _PALETTE = ((230, 85, 13), (49, 130, 189), (49, 163, 84), (158, 84, 189), (222, 45, 106), (180, 150, 20))
 """Colours of masks whose step names no class."""
 
 
-def to_dict(answer: Answer) -> dict[str, Any]:
-    """An answer as JSON values; `docs/answer-json.md` describes them."""
-    return {
-        "schema": SCHEMA,
-        "terrascope_version": __version__,
-        "model": answer.model,
-        "question": answer.question,
-        "options": list(answer.options),
-        "answer": answer.text,
-        "answer_option": answer.option,
-        "measured": answer.measured,
-        "notes": list(answer.notes),
-        "num_disagreements": answer.num_disagreements,
-        "scene": _scene(answer.scene),
-        "steps": [_step(number, step, answer.scene) for number, step in enumerate(answer.steps, 1)],
-        "introduction": " ".join(step.text for step in answer.trace.steps if not step.grounded),
-        "conclusion": answer.trace.conclusion,
-        "reasoning": answer.reasoning,
-    }
-
-
 def save(answer: Answer, directory: str | os.PathLike[str]) -> dict[str, Path]:
-    """Write the files of an answer together; without any mask there is no `masks.tif`.
+    """Write the files of an answer together: those of masks where there is one, `item.json` where the scene is located.
 
     Raises:
         OutputError: the folder cannot be written, or a file stands in the way.
     """
-    masks = [_named(number, step, answer.scene) for number, step in enumerate(answer.steps, 1)]
-    georeference = answer.scene.georeference
-    pictures = np.stack([render(pair.observations[0]) for pair in answer.scene.pairs])
-    with written_together(directory, NAMES) as folder:
-        content = json.dumps(to_dict(answer), ensure_ascii=False, indent=2, allow_nan=False)
-        (folder / "answer.json").write_text(content + "\n", encoding="utf-8")
-        write_overlay(folder / "overlay.png", pictures, masks)
-        write_masks_geojson(folder / "masks.geojson", masks, georeference)
-        if masks:
-            write_masks_tif(folder / "masks.tif", masks, georeference)
-        written = [name for name in NAMES if (folder / name).exists()]
+    told = to_dict(answer)
+    content = json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    scene, georeference = answer.scene, answer.scene.georeference
+    masks = [_named(number, step, scene) for number, step in enumerate(answer.steps, 1)]
+    pictures = _pictures(scene)
+    first_of_pair = {picture.image: picture.pixels for picture in reversed(pictures)}
+    reduced = [mask.reduced(pictures[0].valid.shape) for mask in masks]
+    writers: dict[str, Callable[[Path], None]] = {
+        # A file name may hold bytes that are no text; JSON has an escape for them.
+        "answer.json": lambda path: _write_text(path, content),
+        "overlay.png": lambda path: write_overlay(
+            path, np.stack([first_of_pair[image] for image in sorted(first_of_pair)]), reduced
+        ),
+    }
+    if masks:
+        outlines = trace_outlines(masks)
+        writers |= {
+            "masks.tif": lambda path: write_masks_tif(path, masks, georeference),
+            "steps.tif": lambda path: write_steps_tif(path, masks, georeference),
+            "masks.geojson": lambda path: write_masks_geojson(path, masks, georeference, outlines),
+            "masks.parquet": lambda path: write_masks_parquet(path, masks, georeference, outlines),
+        }
+    with written_together(directory, tuple(FILES)) as folder:
+        for name, write in writers.items():
+            write(folder / name)
+        others = [name for name in FILES if (folder / name).exists()]
+        if georeference.is_located:
+            write_item(
+                folder / "item.json",
+                item_id=f"terrascope-{hashlib.sha256(content.encode(errors='replace')).hexdigest()[:16]}",
+                georeference=georeference,
+                shape=scene.shape,
+                dates=scene.dates,
+                properties=_provenance(told),
+                assets={name: _asset(name, told) for name in [*others, "report.html"]},
+            )
+        present = [name for name in FILES if (folder / name).exists()]
+        titles = {name: FILES[name].title for name in present}
+        write_report(folder / "report.html", told, pictures=pictures, masks=reduced, files=titles)
+        written = [name for name in FILES if (folder / name).exists()]
     return {name: Path(directory) / name for name in written}
 
 
-def _scene(scene: Scene) -> dict[str, Any]:
-    height, width = scene.shape
-    crs = scene.georeference.crs
-    try:
-        basis = scene.georeference.pixel_size(height, width).basis
-    except ScaleError:
-        basis = None
-    return {
-        "height_px": height,
-        "width_px": width,
-        "crs": crs.to_string() if crs is not None else None,
-        "scale_basis": basis,
-        "images": [
-            {
-                "image": number,
-                "date": pair.date.isoformat() if pair.date else None,
-                "optical": _observation(pair.optical),
-                "sar": _observation(pair.sar),
-            }
-            for number, pair in enumerate(scene.pairs, 1)
-        ],
+def _write_text(path: Path, content: str) -> None:
+    path.write_text(content, encoding="utf-8", errors="backslashreplace")
+
+
+def _pictures(scene: Scene) -> list[Picture]:
+    pictures = []
+    for number, pair in enumerate(scene.pairs, 1):
+        for observation in pair.observations:
+            small = observation.overview(PICTURE_SIDE, shown_bands(observation))
+            pictures.append(
+                Picture(
+                    image=number,
+                    modality=observation.modality,
+                    date=pair.date,
+                    pixels=render(small),
+                    valid=small.valid,
+                )
+            )
+    return pictures
+
+
+def _asset(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    file = FILES[name]
+    asset: dict[str, Any] = {
+        "href": f"./{name}",
+        "type": file.media_type,
+        "title": file.title,
+        "roles": list(file.roles),
+        **(file.more or {}),
     }
+    if name == "masks.tif":
+        asset["bands"] = [
+            {"name": f"step-{step['step']}", "description": step["text"] or "-"} for step in told["steps"]
+        ]
+    return asset
 
 
-def _observation(observation: Observation | None) -> dict[str, Any] | None:
-    if observation is None:
-        return None
+def _provenance(told: Mapping[str, Any]) -> dict[str, Any]:
+    images = told["scene"]["images"]
+    sources = [image[kind]["source"] for image in images for kind in ("optical", "sar") if image[kind] is not None]
     return {
-        "source": observation.source,
-        "sensor": observation.sensor,
-        "bands": list(observation.bands),
-        "valid_percent": round(100 * float(observation.valid.mean()), 3),
-    }
-
-
-def _step(number: int, step: GroundedStep, scene: Scene) -> dict[str, Any]:
-    date = scene.dates[step.image - 1]
-    measurement = step.measurement
-    return {
-        "step": number,
-        "text": step.text,
-        "finding": step.finding,
-        "image": step.image,
-        "date": date.isoformat() if date else None,
-        "num_pixels": measurement.num_pixels,
-        "coverage_percent": 100 * measurement.coverage,
-        "area_m2": measurement.area_m2,
-        "scale_basis": measurement.scale_basis,
-        "num_objects": measurement.num_objects,
-        "position": measurement.position,
-        "distance_to_previous_step_m": step.distance_m,
-        "confidence": step.confidence,
-        "num_tokens": step.num_tokens,
-        "num_optical_tokens": step.num_optical_tokens,
-        "num_sar_tokens": step.num_sar_tokens,
-        "agrees": not step.disagreements,
-        "disagreements": [
-            {"stated": d.stated, "measured": d.measured, "unit": d.unit, "message": str(d)} for d in step.disagreements
-        ],
-        "mask_rle": encode_rle(step.mask),
+        "title": printable(told["question"]),
+        "terrascope:question": told["question"],
+        "terrascope:answer": told["answer_option"] or told["answer"],
+        "terrascope:measured": told["measured"],
+        "terrascope:num_disagreements": told["num_disagreements"],
+        "terrascope:notes": told["notes"],
+        "terrascope:model": told["model"],
+        "terrascope:version": told["terrascope_version"],
+        "terrascope:sources": sources,
     }
 
 
 def _named(number: int, step: GroundedStep, scene: Scene) -> NamedMask:
-    told = _step(number, step, scene)
-    del told["mask_rle"]
     warnings = " ".join(str(d) for d in step.disagreements)
     text = " ".join(part for part in (step.text, step.finding, f"! {warnings}" if warnings else "") if part)
+    told = {
+        **describe_step(number, step, scene),
+        "text": text,
+        "coverage": step.measurement.coverage,
+        "disagreements": warnings,
+    }
     return NamedMask(
-        name=step.text.rstrip(" .:") or f"mask {number}",
+        name=printable(step.text).rstrip(" .:") or f"mask {number}",
         mask=step.mask,
         valid=scene.pairs[step.image - 1].valid,
         color=_color(step.text, number),
-        properties={**told, "text": text, "coverage": step.measurement.coverage, "disagreements": warnings},
+        properties={key: printable(value) if isinstance(value, str) else value for key, value in told.items()},
     )
 
 

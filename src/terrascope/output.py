@@ -1,15 +1,18 @@
-"""Writing several files so that all of them appear, or none."""
+"""Writing files so that each appears whole, and several of them together or not at all."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from terrascope.errors import OutputError
+
+_STAGING = ".terrascope-out-"
 
 
 def check_folder(directory: str | os.PathLike[str]) -> Path:
@@ -30,19 +33,44 @@ def check_folder(directory: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that takes its place once the block has ended well.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OutputError(
+            f"{path}: cannot be written ({reason}); choose a folder that exists and is writable"
+        ) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
 def written_together(directory: str | os.PathLike[str], names: Sequence[str]) -> Iterator[Path]:
     """A folder to write `names` into; when the block ends without an error, they are moved into `directory`.
 
     Files of these names that lie in `directory` already are replaced, or removed where the block did not write them, so
-    that what lies there belongs together. Other files are left alone. When the block fails, nothing has changed.
+    that what lies there belongs together. Other files are left alone. When the block fails, nothing has changed. What
+    a killed run left unfinished is removed by the next one that writes there.
 
     Raises:
         OutputError: `directory` cannot be written.
     """
     target = check_folder(directory)
     anchor = _nearest_existing(target)
+    _remove_abandoned(anchor)
     try:
-        staging = Path(tempfile.mkdtemp(prefix=".terrascope-", dir=anchor))
+        new = Path(tempfile.mkdtemp(prefix=".terrascope-new-", dir=anchor))
+        # Only a folder that is held already gets the name by which another run looks for abandoned ones.
+        lock = _lock(new)
+        staging = new.rename(anchor / new.name.replace(".terrascope-new-", _STAGING))
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({error.strerror}); give another folder with --out") from error
     try:
@@ -63,6 +91,37 @@ def written_together(directory: str | os.PathLike[str], names: Sequence[str]) ->
         raise OutputError(f"{target}: cannot be written ({error.strerror or error}); give another folder") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Hold a folder for as long as this process lives; None where it is held already, or cannot be.
+
+    A lock and not the process's number: the number means nothing in another container or on another machine.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _remove_abandoned(anchor: Path) -> None:
+    for folder in anchor.glob(f"{_STAGING}*"):
+        lock = _lock(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -11,8 +11,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from terrascope.errors import ScaleError
+from terrascope.quantities import format_area, format_coverage, format_distance, format_objects
 from terrascope.question import LETTERS
-from terrascope.tasks.wording import format_area, format_distance
 
 if TYPE_CHECKING:
     from terrascope.predictor import Answer, GroundedStep
@@ -55,7 +55,7 @@ def print_answer(answer: Answer, files: Mapping[str, Path], console: Console | N
         console.print()
         for name, path in files.items():
             # One line each, however long the path: it is there to be copied.
-            console.print(Text(f"{name.partition('.')[0]:8} {path}"), soft_wrap=True)
+            console.print(Text(f"{name:18} {path}"), soft_wrap=True)
 
 
 def _print_step(console: Console, number: int, step: GroundedStep, scene: Scene) -> None:
@@ -71,10 +71,10 @@ def _numbers_line(step: GroundedStep, scene: Scene) -> str:
     measurement = step.measurement
     date = scene.dates[step.image - 1]
     parts = [f"image {step.image}" + (f" ({date.isoformat()})" if date else "")]
-    parts.append(f"coverage {100 * measurement.coverage:.1f} %")
+    parts.append(f"coverage {format_coverage(measurement.coverage)}")
     if measurement.area_m2 is not None:
         parts.append(f"area {format_area(measurement.area_m2)}")
-    parts.append(f"{measurement.num_objects} object{'' if measurement.num_objects == 1 else 's'}")
+    parts.append(format_objects(measurement.num_objects))
     if measurement.position is not None:
         parts.append(measurement.position)
     if step.distance_m is not None:

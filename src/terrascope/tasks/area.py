@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from terrascope import spatial
+from terrascope.quantities import format_area
 from terrascope.tasks.options import scaled_values
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
 from terrascope.tasks.regions import choose_region, dates_in_random_order, find_regions
-from terrascope.tasks.wording import fill, format_area, name_class
+from terrascope.tasks.wording import fill, name_class
 
 TEMPLATES = (
     "What is the area of {thing}{in_image}?",

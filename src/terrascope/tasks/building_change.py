@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from terrascope.quantities import format_share
 from terrascope.tasks.counting import count_distractors
 from terrascope.tasks.options import spaced_integers
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
 from terrascope.tasks.regions import Region, find_objects, find_regions
-from terrascope.tasks.wording import format_share
 from terrascope.trace import Tolerance
 
 COUNT_TEMPLATES = (

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from terrascope.quantities import format_share
 from terrascope.tasks.options import spaced_integers
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
 from terrascope.tasks.regions import Region, choose_region, dates_in_random_order, find_regions
-from terrascope.tasks.wording import fill, format_share, name_class
+from terrascope.tasks.wording import fill, name_class
 
 TEMPLATES = (
     "What percentage of {image} is covered by {thing}?",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from terrascope.predictor import Answer
-from terrascope.tasks.wording import format_area, format_distance, format_share
+from terrascope.quantities import format_area, format_distance, format_share
 from terrascope.trace import METRES, SQUARE_METRES, stated_numbers
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from terrascope.quantities import format_share
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
 from terrascope.tasks.regions import Region, dates_in_random_order, find_regions, pairs_in_random_order
-from terrascope.tasks.wording import fill, format_share, name_class
+from terrascope.tasks.wording import fill, name_class
 
 TEMPLATES = (
     "Which is larger{in_image}, {first} or {second}?",

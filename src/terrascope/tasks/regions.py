@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from terrascope import spatial
 from terrascope.landcover import LandClass
+from terrascope.quantities import format_share
 from terrascope.tasks.question import LabelledScene
-from terrascope.tasks.wording import format_share
 from terrascope.trace import Step, Tolerance
 
 NOTHING = "There is none."

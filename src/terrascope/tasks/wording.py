@@ -1,8 +1,6 @@
-"""How tasks put things: rounded numbers with units, words for classes and images. A small, closed vocabulary."""
+"""How tasks put things: words for classes and images, in a small, closed vocabulary."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
@@ -14,36 +12,6 @@ PLURAL_SHARE, ALIAS_SHARE = 0.6, 0.25
 
 NOUNS = {"built-up": "built-up area", "urban": "urban area", "bare": "bare ground", "barren": "barren land"}
 """Aliases that are adjectives, as a question uses them."""
-
-SIGNIFICANT_DIGITS = 2
-
-
-def round_significant(value: float) -> float:
-    """The value with `SIGNIFICANT_DIGITS` significant digits."""
-    if value == 0:
-        return 0.0
-    return round(value, SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(value))))
-
-
-def format_share(coverage: float) -> str:
-    """A share (0-1) as a whole percentage: `0%` only for nothing at all, `less than 1%` below one percent."""
-    if 0 < coverage < 0.01:
-        return "less than 1%"
-    return f"{round(100 * coverage)}%"
-
-
-def format_area(area_m2: float) -> str:
-    """An area with two significant digits: m2 below one hectare, km2 from 1000 hectares on, hectares between."""
-    rounded = round_significant(area_m2)
-    if rounded < 1e4:
-        return f"{rounded:.6g} m2"
-    return f"{rounded / 1e4:.6g} ha" if rounded < 1e7 else f"{rounded / 1e6:.10g} km2"
-
-
-def format_distance(distance_m: float) -> str:
-    """A distance with two significant digits: metres below one kilometre, kilometres above."""
-    rounded = round_significant(distance_m)
-    return f"{rounded:.6g} m" if rounded < 1000 else f"{rounded / 1000:.10g} km"
 
 
 def name_class(land_class: LandClass, rng: np.random.Generator) -> str:
