@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from geometry import cpu_name
+from alone import cpu_name
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from scipy import ndimage

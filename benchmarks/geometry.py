@@ -10,15 +10,13 @@ peak is its own. Needs Linux.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
-import platform
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from alone import cpu_name, run_alone
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -79,37 +77,13 @@ MEASURES: dict[str, tuple[Measure, Measure]] = {
 }
 
 
-def measured_alone(measure: Measure, folder: Path, repeats: int) -> tuple[float, float, float]:
-    """Value, best seconds, and peak MiB above the masks themselves, from a fresh process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measured, (measure, folder, repeats))
+def load_masks(folder: Path) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    return np.load(folder / "a.npy"), np.load(folder / "b.npy")
 
 
-def _measured(measure: Measure, folder: Path, repeats: int) -> tuple[float, float, float]:
-    a, b = np.load(folder / "a.npy"), np.load(folder / "b.npy")
-    # What is imported on first use counts neither as time nor as memory.
+def small_masks() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     corner = np.eye(64, dtype=bool)
-    measure(corner, ~ndimage.binary_dilation(corner, iterations=3))
-    # Linux then counts the peak from here on; getrusage would begin with the peak of the parent process.
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _memory_mib("VmRSS")
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        value = measure(a, b)
-        seconds.append(time.perf_counter() - start)
-    return value, min(seconds), _memory_mib("VmHWM") - before
-
-
-def _memory_mib(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
-
-
-def cpu_name() -> str:
-    """The processor's name as Linux tells it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return corner, ~ndimage.binary_dilation(corner, iterations=3)
 
 
 def main() -> None:
@@ -125,15 +99,17 @@ def main() -> None:
         print(f"{cpu_name()}, {os.cpu_count()} cores; best of {arguments.repeats}")
         print(f"masks {a.shape[0]} x {a.shape[1]}, covering {a.mean():.1%} and {b.mean():.1%}\n")
         print(f"{'':<14}{'terrascope':>22}{'scipy':>22}{'faster':>9}  value")
-        for label, (ours, theirs) in MEASURES.items():
-            value, seconds, peak = measured_alone(ours, folder, arguments.repeats)
-            value_scipy, seconds_scipy, peak_scipy = measured_alone(theirs, folder, arguments.repeats)
-            verdict = (
-                f"{value:.10g}" if np.isclose(value, value_scipy, rtol=1e-9) else f"{value} but scipy {value_scipy}"
+        for label, measures in MEASURES.items():
+            ours, theirs = (
+                run_alone(measure, load_masks, folder, rehearse=small_masks, repeats=arguments.repeats)
+                for measure in measures
             )
+            agree = np.isclose(ours.value, theirs.value, rtol=1e-9)
+            verdict = f"{ours.value:.10g}" if agree else f"{ours.value} but scipy {theirs.value}"
             print(
-                f"{label:<14}{seconds:>10.3f} s {peak:>6.0f} MiB {seconds_scipy:>9.3f} s {peak_scipy:>6.0f} MiB "
-                f"{seconds_scipy / seconds:>7.1f}x  {verdict}"
+                f"{label:<14}{ours.seconds:>10.3f} s {ours.peak_mib:>6.0f} MiB "
+                f"{theirs.seconds:>9.3f} s {theirs.peak_mib:>6.0f} MiB "
+                f"{theirs.seconds / ours.seconds:>7.1f}x  {verdict}"
             )
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from geometry import cpu_name
+from alone import cpu_name
 
 if TYPE_CHECKING:
     from terrascope.model import TerraScope

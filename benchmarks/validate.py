@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import report
+from alone import cpu_name
 from forest import default_data, fit_forest, predict_ids
-from geometry import cpu_name
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from rich.console import Console

@@ -11,12 +11,12 @@ import numpy as np
 
 from terrascope.errors import ScaleError
 from terrascope.landcover import TERRASCOPE
+from terrascope.quantities import format_share
 from terrascope.scene import LabelMap, Pair, Scene
 from terrascope.sources import hls_worldcover, ombria
 from terrascope.sources.chips import Chip
 from terrascope.sources.synthetic import SyntheticSample, make_sample
 from terrascope.tasks import TASKS, LabelledScene, Question
-from terrascope.tasks.wording import format_share
 from terrascope.trace import Step, Trace
 
 VALIDATION_SEED = 1_000_000

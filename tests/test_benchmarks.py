@@ -12,11 +12,14 @@ import pytest
 pytest.importorskip("sklearn", reason="the forest needs scikit-learn, which comes with the dev extra")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+import alone
 import forest
+import geometry
 import report
 import scoring
 import validation_scenes
 
+import rasters
 from terrascope.georeference import Georeference
 from terrascope.landcover import TERRASCOPE
 from terrascope.rasters.sensors import render
@@ -184,6 +187,49 @@ def test_the_truth_holds_on_valid_pixels_and_at_the_scale_of_the_scene() -> None
     labelled = validation_scenes.label(chip.scene, chip.labels)
     assert labelled.pixel_size is not None and labelled.pixel_size.width_m[0] == 30.0
     assert not labelled.valid[0].any() and labelled.valid[1:].all()
+
+
+def test_a_scene_for_reading_is_read_alike_from_disk_and_over_http(tmp_path: Path) -> None:
+    rasters.write_scene(tmp_path / "scene.tif", 700)
+    (image,) = rasters.opened(str(tmp_path / "scene.tif"))
+    assert image.shape == (700, 700) and image.bands == rasters.BANDS and image.sensor == "sentinel-2"
+    assert not isinstance(image.pixels, np.ndarray)
+    (file,) = rasters.opened_by_rasterio(str(tmp_path / "scene.tif"))
+    assert rasters.read_bands(image) == pytest.approx(rasters.read_bands_by_rasterio(file), rel=1e-4)
+    with rasters.served(tmp_path) as address:
+        (remote,) = rasters.opened(f"{address}/scene.tif")
+        part = slice(500, 600), slice(30, 90)
+        assert np.array_equal(remote.window(*part).pixels, image.window(*part).pixels)
+        assert rasters.Windows(64, 5, False).per_second(remote) > 0
+
+
+def test_windows_lie_in_the_image() -> None:
+    in_order = rasters.Windows(100, 5, True).places(250, 320)
+    assert [rows.start for rows, _ in in_order] == [0, 0, 0, 100, 100]
+    assert [columns.start for _, columns in in_order] == [0, 100, 200, 0, 100]
+    at_random = rasters.Windows(100, 50, False).places(250, 320)
+    assert len(at_random) == 50 and len({columns.start for _, columns in at_random}) > 20
+    assert all(rows.start >= 0 and rows.stop <= 250 and columns.stop <= 320 for rows, columns in at_random)
+    assert rasters.Windows(1024, 3, True).places(64, 50) == [(slice(0, 50), slice(0, 50))]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("label", [label for label, _, theirs, _, _ in rasters.MEASURES if theirs])
+def test_the_compared_measures_agree(label: str, tmp_path: Path) -> None:
+    a, b = geometry.draw_masks(300)
+    for name, numbers in {"a": a, "b": b, "ids": a + 2 * b.astype(np.uint8)}.items():
+        np.save(tmp_path / f"{name}.npy", numbers)
+    ours, theirs, load = next(row[1:4] for row in rasters.MEASURES if row[0] == label)
+    prepared = load(tmp_path)
+    np.testing.assert_allclose(ours(*prepared), theirs(*prepared), rtol=1e-9)
+
+
+def test_a_cost_is_that_of_the_work_alone(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((4096, 4096), bool))
+    np.save(tmp_path / "b.npy", np.zeros((4096, 4096), bool))
+    cost = alone.run_alone(np.logical_or, geometry.load_masks, tmp_path)
+    assert cost.value.all() and cost.seconds > 0
+    assert 15 < cost.peak_mib < 25, "one mask of 16 MiB; the masks given do not count"
 
 
 def score(*, source: str, num_options: int, right: bool, ious: tuple[float, ...]) -> report.Score:

@@ -36,6 +36,7 @@ class LoadedOracle:
 def model(monkeypatch: pytest.MonkeyPatch) -> type[LoadedOracle]:
     stand_in = types.ModuleType("terrascope.model")
     stand_in.TerraScope = LoadedOracle  # type: ignore[attr-defined]
+    stand_in.GenerationSettings = types.SimpleNamespace  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "terrascope.model", stand_in)
     monkeypatch.setattr(LoadedOracle, "stated_percent", 10.0)
     monkeypatch.setattr(LoadedOracle, "num_loaded", 0)

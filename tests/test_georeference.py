@@ -11,6 +11,7 @@ from pyproj import CRS, Geod, Transformer
 
 from terrascope.errors import ScaleError
 from terrascope.georeference import Georeference
+from tests.ground import web_mercator_y
 
 WGS84 = Geod(ellps="WGS84")
 
@@ -24,10 +25,6 @@ def polygon_area_m2(georeference: Georeference, row: int, width: int) -> float:
     to_lonlat = Transformer.from_crs(georeference.crs, "EPSG:4326", always_xy=True)
     lon, lat = zip(*[to_lonlat.transform(*(georeference.transform @ corner)) for corner in corners], strict=True)
     return abs(WGS84.polygon_area_perimeter(lon, lat)[0]) / (2 * half) ** 2
-
-
-def web_mercator_y(latitude: float) -> float:
-    return Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True).transform(15.0, latitude)[1]
 
 
 GRIDS = {
@@ -144,3 +141,38 @@ def test_local_crs_is_refused() -> None:
     local = CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')
     with pytest.raises(ScaleError, match="no longitude and latitude; give --gsd METRES"):
         Georeference(crs=local, transform=Affine(1, 0, 5, 0, -1, 5)).pixel_size(2, 2)
+
+
+def test_a_grid_whose_corners_lie_beside_the_earth_is_sized_at_its_centre_column() -> None:
+    crs = CRS.from_proj4("+proj=ortho +lat_0=0 +lon_0=0 +ellps=WGS84")
+    size = Georeference(crs=crs, transform=Affine(10_000, 0, -6e6, 0, -10_000, 6e6)).pixel_size(1200, 1200)
+    assert size.basis.startswith("geodesic, ") and size.basis.endswith(", at the centre column")
+    # Seen from far above the equator, a pixel near the pole lies aslant: 6000 km up, it is 1 / cos(70 degrees) as high.
+    assert size.area_m2[600] == pytest.approx(1e8, rel=1e-3)
+    assert size.area_m2[0] == pytest.approx(1e8 / math.sqrt(1 - (5_995 / 6_357) ** 2), rel=0.01)
+
+
+def test_a_row_of_utm_is_sized_pixel_by_pixel() -> None:
+    # Across 110 km, six degrees from the central meridian, pixels differ by 0.4 %.
+    georeference = Georeference(crs=CRS("EPSG:32633"), transform=Affine(100, 0, 1_110_000, 0, -100, 100_000))
+    size = georeference.pixel_size(3, 1098)
+    assert size.sampled_area_m2 is not None and size.column_weights is not None
+    areas = size.sampled_area_m2 @ size.column_weights.T
+    assert areas.shape == (3, 1098)
+    single = [
+        Georeference(crs=georeference.crs, transform=georeference.transform @ Affine.translation(column, 0))
+        for column in (0, 500, 1097)
+    ]
+    for column, there in zip((0, 500, 1097), single, strict=True):
+        assert areas[0, column] == pytest.approx(there.pixel_size(1, 1).area_m2[0], rel=1e-7)
+    assert areas[0, 0] / areas[0, -1] == pytest.approx(1.004, abs=5e-4)
+    assert size.area_m2 == pytest.approx(areas.mean(axis=1), rel=1e-7)
+
+
+def test_geocentric_places_are_those_of_proj() -> None:
+    georeference = Georeference(crs=CRS("EPSG:32633"), transform=Affine(10, 0, 650_000, 0, -10, 5_000_000))
+    x, y = np.array([0.0, 700.5]), np.array([3.0, 10_000.0])
+    expected = Transformer.from_crs("EPSG:32633", "EPSG:4978", always_xy=True).transform(
+        650_000 + 10 * x, 5_000_000 - 10 * y, np.zeros(2)
+    )
+    np.testing.assert_allclose(georeference.to_geocentric(x, y), np.stack(expected, axis=-1), atol=1e-3)

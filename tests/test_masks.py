@@ -79,6 +79,25 @@ def test_run_length_code_of_long_runs(density: float) -> None:
     assert np.array_equal(masks.decode_rle(masks.encode_rle(mask)), mask)
 
 
+@pytest.mark.parametrize("at_once", [8, 9, 1000])
+def test_run_length_code_comes_back_in_pieces(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "_CHARACTERS_AT_ONCE", at_once)
+    rng = np.random.default_rng(4)
+    for density in (0.0, 0.01, 0.5, 1.0):
+        mask = rng.random((70, 90)) < density
+        rle = masks.encode_rle(mask)
+        assert np.array_equal(masks.decode_rle(rle), mask)
+        with pytest.raises(SceneError, match="do not fill"):
+            masks.decode_rle({"size": [70, 90], "counts": rle["counts"] + "1"})
+
+
+def test_a_run_length_code_of_impossible_size_is_refused() -> None:
+    with pytest.raises(SceneError, match="does not fit into memory"):
+        masks.decode_rle({"size": [10**9, 10**9], "counts": "0"})
+    with pytest.raises(SceneError, match="do not fill"):
+        masks.decode_rle({"size": [3, 3], "counts": "0oooooo0"})
+
+
 @given(tiny_masks, st.data())
 def test_damaged_run_length_code_is_refused_or_fills_its_size(mask: Mask, data: st.DataObject) -> None:
     rle = masks.encode_rle(mask)
@@ -122,6 +141,24 @@ def test_row_counts_do_not_overflow_a_byte() -> None:
     mask = np.ones((3, 1000), bool)
     assert masks.count_rows(mask).tolist() == [1000, 1000, 1000]
     assert masks.count_columns(mask.T).tolist() == [1000, 1000, 1000]
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9)), st.data())
+def test_class_histogram_against_numpy(ids: np.ndarray, data: st.DataObject) -> None:
+    valid = data.draw(arrays(np.bool_, ids.shape))
+    assert masks.class_histogram(ids).tolist() == np.bincount(ids.ravel(), minlength=256).tolist()
+    assert masks.class_histogram(ids, valid=valid).tolist() == np.bincount(ids[valid], minlength=256).tolist()
+    assert masks.class_histogram(ids.T).tolist() == np.bincount(ids.ravel(), minlength=256).tolist()
+
+
+def test_class_histogram_counts_more_than_float32_can() -> None:
+    ids = np.full((5000, 5001), 7, np.uint8)
+    ids[-1, -3:] = 255
+    counts = masks.class_histogram(ids)
+    assert counts[7] == 5000 * 5001 - 3 and counts[255] == 3 and counts.sum() == ids.size
+    assert masks.class_histogram(np.zeros((0, 4), np.uint8)).sum() == 0
+    with pytest.raises(ValueError, match="uint8"):
+        masks.class_histogram(ids.astype(np.int32))
 
 
 @given(mask_pairs)
@@ -266,6 +303,16 @@ def test_polygons_come_back_as_the_mask(mask: Mask) -> None:
     assert len(polygons) == len(flood_fill(mask, 4))
     assert sum(polygon.area for polygon in polygons) == mask.sum()
     assert all(polygon.is_valid for polygon in polygons)
+    assert np.array_equal(masks.rasterize(polygons, mask.shape), mask)
+
+
+def test_many_polygons_with_many_holes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "_POLYGONS_AT_ONCE", 7)
+    mask = np.random.default_rng(6).random((80, 90)) < 0.6
+    polygons = masks.to_polygons(mask)
+    assert len(polygons) == ndimage.label(mask)[1] > 50
+    assert sum(polygon.area for polygon in polygons) == mask.sum()
+    assert sum(len(polygon.interiors) for polygon in polygons) > 50
     assert np.array_equal(masks.rasterize(polygons, mask.shape), mask)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,30 @@ def test_folder_in_the_way_of_a_file_is_named(tmp_path: Path) -> None:
 def test_folder_that_cannot_be_made_is_named() -> None:
     with pytest.raises(OutputError, match="/proc/terrascope"), written_together("/proc/terrascope", NAMES):
         pass
+
+
+WAIT_IN_FOLDER = """
+import sys
+from terrascope.output import written_together
+with written_together(sys.argv[1], ("a.txt",)) as folder:
+    (folder / "a.txt").write_text("half")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_run_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WAIT_IN_FOLDER, str(tmp_path)]
+    runs = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    killed, living = runs
+    assert [run.stdout.readline() for run in runs if run.stdout] == ["ready\n", "ready\n"]
+    assert len(list(tmp_path.iterdir())) == 2
+    killed.kill()
+    killed.communicate()
+    assert len(list(tmp_path.iterdir())) == 2
+    with written_together(tmp_path, ("b.txt",)) as folder:
+        (folder / "b.txt").write_text("1")
+        assert len(list(tmp_path.iterdir())) == 2
+    assert len([p for p in tmp_path.iterdir() if p.name.startswith(".")]) == 1
+    living.communicate("")
+    assert contents(tmp_path) == {"a.txt": "half", "b.txt": "1"}

@@ -7,16 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
-from PIL import Image
-from rasterio.transform import from_origin
-from shapely.geometry import shape as to_geometry
 
 from terrascope.errors import OutputError, QuestionError, ScaleError
 from terrascope.masks import decode_rle
 from terrascope.predictor import Answer, Predictor
-from terrascope.rasters.read import open_scene
-from tests.oracle import HEIGHT, TREE, WATER, WIDTH, Oracle, ground, make_scene, write_picture
+from tests.oracle import HEIGHT, TREE, WATER, WIDTH, Oracle, ground, make_scene
 
 SHARE = "What percentage of the image is water?"
 
@@ -114,7 +109,9 @@ def test_the_dictionary_is_json_with_units_in_its_keys() -> None:
         "height_px": HEIGHT,
         "width_px": WIDTH,
         "crs": None,
+        "transform": None,
         "scale_basis": "stated: 10 m",
+        "notes": [],
         "images": [
             {
                 "image": 1,
@@ -124,6 +121,8 @@ def test_the_dictionary_is_json_with_units_in_its_keys() -> None:
                     "sensor": "rgb",
                     "bands": ["red", "green", "blue"],
                     "valid_percent": 100.0,
+                    "evidence": [],
+                    "assumptions": [],
                 },
                 "sar": None,
             }
@@ -159,40 +158,6 @@ def test_without_a_scale_areas_are_null_and_coverage_stays() -> None:
     step = Oracle().ask(make_scene(), SHARE).to_dict()["steps"][1]
     assert (step["area_m2"], step["scale_basis"], step["distance_to_previous_step_m"]) == (None, None, None)
     assert step["coverage_percent"] == 12.5
-
-
-def test_saved_files_are_read_back(tmp_path: Path) -> None:
-    scene = open_scene(optical=[write_picture(tmp_path / "scene.tif", located=True)])
-    answer = Oracle().ask(scene, SHARE)
-    files = answer.save(tmp_path / "out")
-    assert {name: path.parent for name, path in files.items()} == dict.fromkeys(
-        ("answer.json", "overlay.png", "masks.tif", "masks.geojson"), tmp_path / "out"
-    )
-    assert json.loads(files["answer.json"].read_text(encoding="utf-8")) == answer.to_dict()
-    with rasterio.open(files["masks.tif"]) as dataset:
-        assert dataset.crs.to_epsg() == 32633
-        assert dataset.transform == from_origin(500_000, 5_000_000, 10, 10)
-        assert np.array_equal(dataset.read(1) == 1, WATER)
-        assert np.array_equal(dataset.read(2) == 1, TREE)
-    features = json.loads(files["masks.geojson"].read_text())["features"]
-    west, south, east, north = to_geometry(features[0]["geometry"]).bounds
-    assert [f["properties"]["coverage_percent"] for f in features] == [10.0, 12.5]
-    assert "mask_rle" not in features[0]["properties"]
-    # 500,000 m is the central meridian, 15 degrees east; the scene begins there and the water is 100 m wide.
-    assert west == pytest.approx(15.0, abs=1e-6)
-    assert east == pytest.approx(15.0 + 100 / (111_320 * np.cos(np.radians(north))), rel=1e-5)
-    assert (north - south) * 111_135 == pytest.approx(200, rel=2e-3)
-    with Image.open(files["overlay.png"]) as picture:
-        assert picture.width >= WIDTH
-
-
-def test_saving_again_leaves_nothing_of_the_answer_before(tmp_path: Path) -> None:
-    Oracle().ask(make_scene(), SHARE).save(tmp_path)
-    files = reason("<think>There is none.</think><answer>0%</answer>").save(tmp_path)
-    assert (
-        sorted(p.name for p in tmp_path.iterdir()) == ["answer.json", "masks.geojson", "overlay.png"] == sorted(files)
-    )
-    assert json.loads((tmp_path / "answer.json").read_text())["steps"] == []
 
 
 def test_a_file_in_the_way_of_the_folder_is_refused(tmp_path: Path) -> None:

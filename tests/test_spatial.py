@@ -19,6 +19,7 @@ from terrascope import spatial
 from terrascope.errors import QuestionError
 from terrascope.georeference import Georeference, PixelSize
 from terrascope.masks import Connectivity, Mask
+from tests.ground import WIDE_GRIDS, Rectangle, true_area_m2, true_distance_m
 
 mask_pairs = array_shapes(min_dims=2, max_dims=2, max_side=7).flatmap(
     lambda shape: st.tuples(arrays(np.bool_, shape), arrays(np.bool_, shape))
@@ -100,6 +101,41 @@ def test_area_of_a_degree_cell_is_that_of_the_ellipsoid() -> None:
     lat = [61.0] * 200 + [60.0] * 200
     expected = abs(Geod(ellps="WGS84").polygon_area_perimeter(lon, lat)[0])
     assert spatial.area_m2(mask, georeference.pixel_size(100, 100)) == pytest.approx(expected, rel=1e-4)
+
+
+def rectangles(height: int, width: int) -> list[Rectangle]:
+    """The whole grid, strips along its four sides, and a corner: where a size taken elsewhere shows."""
+    low, narrow = height // 20, width // 20
+    return [
+        (0, height, 0, width), (0, height, 0, narrow), (0, height, width - narrow, width), (0, low, 0, width),
+        (height - low, height, 0, width), (height - low, height, width - narrow, width),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WIDE_GRIDS)
+def test_areas_on_wide_scenes_are_geodesic(name: str) -> None:
+    crs, transform, height, width = WIDE_GRIDS[name]
+    pixel_size = Georeference(crs=CRS(crs), transform=transform).pixel_size(height, width)
+    for top, bottom, left, right in rectangles(height, width):
+        mask = np.zeros((height, width), bool)
+        mask[top:bottom, left:right] = True
+        expected = true_area_m2(crs, transform, (top, bottom, left, right))
+        assert spatial.area_m2(mask, pixel_size) == pytest.approx(expected, rel=1e-4)
+
+
+def test_area_of_a_whole_sentinel_tile() -> None:
+    transform, side = Affine(10, 0, 780_000, 0, -10, 100_020), 10_980
+    georeference = Georeference(crs=CRS("EPSG:32633"), transform=transform)
+    mask = np.zeros((side, side), bool)
+    mask[2000:, 10_000:] = True
+    expected = true_area_m2("EPSG:32633", transform, (2000, side, 10_000, side))
+    assert spatial.area_m2(mask, georeference.pixel_size(side, side)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_areas_of_columns_need_as_many_columns() -> None:
+    georeference = Georeference(crs=CRS("EPSG:32633"), transform=Affine(100, 0, 780_000, 0, -100, 100_000))
+    with pytest.raises(ValueError, match="50 columns"):
+        spatial.area_m2(np.ones((4, 51), bool), georeference.pixel_size(4, 50))
 
 
 # Distance
@@ -228,6 +264,66 @@ def test_distance_in_utm_is_the_geodesic() -> None:
     a, b = at((200, 300), (10, 20)), at((200, 300), (150, 290))
     distance_m = spatial.distance_m(a, b, georeference.pixel_size(200, 300))
     assert distance_m == pytest.approx(geodesic_m(a, b, georeference), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", WIDE_GRIDS)
+def test_distances_on_wide_scenes_are_geodesic(name: str) -> None:
+    crs, transform, height, width = WIDE_GRIDS[name]
+    georeference = Georeference(crs=CRS(crs), transform=transform)
+    pixel_size = georeference.pixel_size(height, width)
+    rng = np.random.default_rng(len(name))
+    # Far apart, across the scene, and near each other at a corner, where a straight line on the map errs the most.
+    for spread in ((height, width), (height // 4, width // 4), (70, 70)):
+        corner = np.array([height, width]) - 1
+        a, b = (at((height, width), *map(tuple, corner - rng.integers(0, spread, (5, 2)))) for _ in range(2))
+        expected = true_distance_m(crs, transform, np.argwhere(a), np.argwhere(b))
+        assert spatial.distance_m(a, b, pixel_size) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        assert spatial.distance_m(b, a, pixel_size) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_the_way_across_180_degrees_is_the_shorter_one() -> None:
+    georeference = degrees(90.0, 0.5, west=-180.0)
+    a, b = np.zeros((2, 360, 720), bool)
+    a[150:160, :20] = b[150:160, 700:] = True
+    expected = geodesic_m(at(a.shape, (150, 0)), at(a.shape, (150, 719)), georeference)
+    assert spatial.distance_m(a, b, georeference.pixel_size(360, 720)) == pytest.approx(expected, rel=1e-3)
+
+
+def test_distances_up_to_the_poles() -> None:
+    # 65 rows: the last block of rows is a single one, and beyond it the Earth ends.
+    georeference = degrees(90.0, 180 / 65, west=-180.0)
+    a, b = at((65, 130), (64, 0), (64, 100)), at((65, 130), (64, 3), (0, 50))
+    expected = geodesic_m(a, b, georeference)
+    assert spatial.distance_m(a, b, georeference.pixel_size(65, 130)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("density", [0.001, 0.05, 0.5])
+@pytest.mark.parametrize("name", ["UTM, sheared", "degrees at 70, rotated", "polar stereographic"])
+def test_distance_of_noise_on_slanting_pixels(name: str, density: float) -> None:
+    crs, transform, _, _ = WIDE_GRIDS[name]
+    rng = np.random.default_rng(2)
+    shape = (150, 200)
+    pixels = np.argwhere(rng.random(shape) < density)
+    rng.shuffle(pixels)
+    a, b = (
+        at(shape, *map(tuple, some)) for some in (pixels[: len(pixels) // 2][:200], pixels[len(pixels) // 2 :][:600])
+    )
+    pixel_size = Georeference(crs=CRS(crs), transform=transform).pixel_size(*shape)
+    expected = true_distance_m(crs, transform, np.argwhere(a), np.argwhere(b))
+    assert spatial.distance_m(a, b, pixel_size) == pytest.approx(expected, rel=2e-4)
+
+
+def test_a_stated_pixel_size_makes_distances_plane() -> None:
+    georeference = Georeference(crs=CRS("EPSG:3857"), transform=Affine(10, 0, 0, 0, -10, 1e7), gsd_m=3.0)
+    a, b = at((40, 50), (0, 0)), at((40, 50), (30, 40))
+    assert spatial.distance_m(a, b, georeference.pixel_size(40, 50)) == pytest.approx(150.0, rel=1e-12)
+
+
+def test_distance_of_growing_pixels_needs_a_place() -> None:
+    with pytest.raises(ValueError, match="need a georeference"):
+        spatial.distance_m(
+            at((2, 3), (0, 0)), at((2, 3), (1, 2)), sizes(np.array([10.0, 11.0]), np.array([10.0, 10.0]))
+        )
 
 
 def test_neighbours_in_degrees_are_one_pixel_apart() -> None:

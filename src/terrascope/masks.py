@@ -1,12 +1,14 @@
 """Boolean masks `[H, W]`: run-length code, overlap, components, growth, polygons.
 
-The one room that knows OpenCV and pycocotools. A mask is True where the pixel belongs to the thing meant. Every
-function reads its masks without changing them, and returns arrays that share no memory with them.
+The one room that knows pycocotools and, but for the letters on pictures, OpenCV. A mask is True where the pixel
+belongs to the thing meant. Every function reads its masks without changing them, and returns arrays that share no
+memory with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -24,10 +26,17 @@ if TYPE_CHECKING:
 Mask = NDArray[np.bool_]
 Connectivity = Literal[4, 8]
 
+_CHARACTERS_AT_ONCE = 1_000_000
+"""Characters of a run-length code that are decoded at a time: a ragged mask of a whole scene has tens of millions."""
+
+_POLYGONS_AT_ONCE = 10_000
+
 
 def encode_rle(mask: Mask) -> dict[str, Any]:
     """COCO's compressed run-length code: `{"size": [H, W], "counts": str}`, fit for JSON and Parquet."""
-    encoded = coco.encode(np.asfortranarray(_bytes(mask)))
+    # OpenCV transposes several times as fast as numpy brings an array into Fortran's order.
+    columns = cv2.transpose(_bytes(mask)) if mask.size else np.zeros(mask.shape[::-1], np.uint8)
+    encoded = coco.encode(columns.reshape(mask.shape[::-1]).T)
     return {"size": [int(side) for side in mask.shape], "counts": encoded["counts"].decode("ascii")}
 
 
@@ -45,36 +54,72 @@ def decode_rle(rle: dict[str, Any]) -> Mask:
         text = counts if isinstance(counts, bytes) else counts.encode("ascii")
     except (KeyError, TypeError, ValueError, AttributeError):
         raise SceneError('a run-length mask needs "size": [height, width] and "counts": text') from None
-    runs = _runs(text)
-    if min(height, width) < 0 or runs is None or (runs < 0).any() or runs.sum() != height * width:
-        raise SceneError(f'the "counts" of a run-length mask do not fill its "size" of {height} x {width} pixels')
-    values = np.arange(len(runs)) % 2 == 1
-    return np.ascontiguousarray(np.repeat(values, runs).reshape(width, height).T)
+    wrong = SceneError(f'the "counts" of a run-length mask do not fill its "size" of {height} x {width} pixels')
+    if min(height, width) < 0:
+        raise wrong
+    try:
+        pixels = np.empty(height * width, np.bool_)
+    except (MemoryError, ValueError):
+        raise SceneError(f"a run-length mask of {height} x {width} pixels does not fit into memory") from None
+    filled, value = 0, False
+    for runs in _runs(text):
+        stop = filled + int(runs.sum())
+        if (runs < 0).any() or stop > len(pixels):
+            raise wrong
+        values = np.full(len(runs), value)
+        values[1::2] = not value
+        pixels[filled:stop] = np.repeat(values, runs)
+        filled, value = stop, value ^ bool(len(runs) % 2)
+    if filled != len(pixels):
+        raise wrong
+    columns = pixels.reshape(width, height)
+    return cv2.transpose(columns.view(np.uint8)).reshape(height, width).view(np.bool_) if pixels.size else columns.T
 
 
-def _runs(text: bytes) -> NDArray[np.int64] | None:
-    """Lengths of the runs, False first, down the columns; None if the text ends amid a number or is no such code.
+def _runs(text: bytes) -> Iterator[NDArray[np.int64]]:
+    """Lengths of the runs, False first, down the columns, some at a time; -1 where the text is no such code.
 
     Five bits a character, lowest first, offset 48; bit 5 says that the number goes on. From the fourth number on, each
     is the difference to the number two before.
     """
-    # Characters below 48 wrap to above 63. Small types, because a ragged mask of a whole scene has millions of runs.
-    digits = np.frombuffer(text, np.uint8) - np.uint8(48)
-    if not len(digits):
-        return np.zeros(0, np.int64)
-    ends = np.flatnonzero(digits & 0x20 == 0)
-    if digits.max() > 63 or not len(ends) or ends[-1] != len(digits) - 1:
-        return None
-    lengths = np.diff(ends, prepend=-1)
-    if lengths.max() > 8:
-        return None
-    runs = np.where(digits[ends] & 0x10, np.int64(-1) << 5 * lengths, 0)
-    for place in range(int(lengths.max())):
-        longer = np.flatnonzero(lengths > place)
-        runs[longer] += (digits[ends[longer] - lengths[longer] + 1 + place] & 0x1F).astype(np.int64) << 5 * place
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs
+    start, num_runs, two_before = 0, 0, [0, 0]
+    while start < len(text):
+        # Characters below 48 wrap to above 63.
+        digits = np.frombuffer(text, np.uint8, min(_CHARACTERS_AT_ONCE, len(text) - start), start) - np.uint8(48)
+        ends = np.flatnonzero(digits & 0x20 == 0)
+        lengths = np.diff(ends, prepend=-1)
+        if digits.max() > 63 or not len(ends) or lengths.max() > 8:
+            yield np.full(1, -1)
+            return
+        runs = np.where(digits[ends] & 0x10, np.int64(-1) << 5 * lengths, 0)
+        for place in range(int(lengths.max())):
+            longer = np.flatnonzero(lengths > place)
+            runs[longer] += (digits[ends[longer] - lengths[longer] + 1 + place] & 0x1F).astype(np.int64) << 5 * place
+        for first in (0, 1):
+            # The very first number has no part in the differences.
+            deltas = runs[first + 2 * (num_runs + first == 0) :: 2]
+            odd = (num_runs + first) % 2
+            if len(deltas):
+                np.cumsum(deltas, out=deltas)
+                deltas += two_before[odd]
+                two_before[odd] = int(deltas[-1])
+        yield runs
+        start, num_runs = start + int(ends[-1]) + 1, num_runs + len(runs)
+
+
+def class_histogram(ids: NDArray[np.uint8], *, valid: Mask | None = None) -> NDArray[np.int64]:
+    """Number of pixels of each value 0 to 255 of `ids` uint8 `[H, W]`, int64 `[256]`; of the `valid` pixels alone."""
+    if ids.dtype != np.uint8 or ids.ndim != 2:
+        raise ValueError(f"class ids are uint8 [H, W], got {ids.dtype} {ids.shape}")
+    total = np.zeros(256, np.int64)
+    # OpenCV returns float32, whose whole numbers are exact up to 2**24.
+    rows_at_once = max(1, 2**24 // max(ids.shape[1], 1))
+    for top in range(0, ids.shape[0] if ids.size else 0, rows_at_once):
+        strip = np.s_[top : top + rows_at_once]
+        where = None if valid is None else _bytes(valid[strip])
+        counts = cv2.calcHist([np.ascontiguousarray(ids[strip])], [0], where, [256], [0, 256])
+        total += counts.reshape(-1).astype(np.int64)
+    return total
 
 
 def count(mask: Mask) -> int:
@@ -170,10 +215,24 @@ def to_polygons(mask: Mask, transform: Affine | None = None) -> list[Polygon]:
     """
     from affine import Affine
     from rasterio.features import shapes
-    from shapely.geometry import shape as to_geometry
 
     found = shapes(_bytes(mask), mask=mask, connectivity=4, transform=transform or Affine.identity())
-    return [to_geometry(geometry) for geometry, _ in found]
+    outlines = (geometry["coordinates"] for geometry, _ in found)
+    polygons: list[Polygon] = []
+    while some := list(islice(outlines, _POLYGONS_AT_ONCE)):
+        polygons += _join_rings(some)
+    return polygons
+
+
+def _join_rings(outlines: Sequence[Sequence[Sequence[tuple[float, float]]]]) -> list[Polygon]:
+    """Polygons of many outlines (the outer ring, then the holes) in one call, as one by one they take far longer."""
+    import shapely
+
+    rings = [ring for outline in outlines for ring in outline]
+    points = np.array(list(chain.from_iterable(rings)), np.float64)
+    ring_of_point = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    polygon_of_ring = np.repeat(np.arange(len(outlines)), [len(outline) for outline in outlines])
+    return list(shapely.polygons(shapely.linearrings(points, indices=ring_of_point), indices=polygon_of_ring))
 
 
 def check_same_grid(a: Mask, b: Mask) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from terrascope import answer_files, spatial, trace
+from terrascope import answer_files, answer_json, spatial, trace
 from terrascope.errors import ScaleError
 from terrascope.question import LETTERS
 from terrascope.scene import Scene
@@ -170,12 +170,14 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON values (schema `terrascope-answer/1`): masks run-length coded, units in the keys."""
-        return answer_files.to_dict(self)
+        return answer_json.to_dict(self)
 
     def save(self, directory: str | os.PathLike[str]) -> dict[str, Path]:
-        """Write `answer.json`, `overlay.png`, `masks.geojson` and, where there is a mask, `masks.tif`.
+        """Write the files of `docs/answer-json.md`.
 
-        All of them appear together or not at all; files of an earlier answer are replaced.
+        Always `report.html`, `answer.json` and `overlay.png`; where there is a mask, `masks.tif`, `steps.tif` with
+        `steps.tif.aux.xml`, `masks.geojson` and `masks.parquet`; where the scene is located, `item.json`. All of
+        them appear together or not at all; files of an earlier answer are replaced.
 
         Returns:
             the path of each file by its name.
@@ -241,9 +243,9 @@ def _distance_m(scene: Scene, before: GroundedStep | None, mask: NDArray[np.bool
         return None
     try:
         pixel_size = scene.georeference.pixel_size(*scene.shape)
+        return spatial.distance_m(mask_before, mask, pixel_size)
     except ScaleError:
         return None
-    return spatial.distance_m(mask_before, mask, pixel_size)
 
 
 def _doubt_answer(answer: str, steps: Sequence[GroundedStep]) -> list[str]:

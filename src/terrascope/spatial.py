@@ -13,10 +13,14 @@ from terrascope.errors import QuestionError, ScaleError
 from terrascope.georeference import Georeference, PixelSize
 from terrascope.masks import Connectivity, Mask
 
-_EARTH_RADIUS_M = 6_371_000.0
+_ROWS_AT_ONCE = 64
+"""Rows that are turned into numbers at a time where every pixel has an area of its own."""
 
 _BLOCK = 64
 """Side, in pixels, of the blocks by which far pixels are ruled out before single pixels are compared."""
+
+_NEAR_ENOUGH = 1e-4
+"""Share of a distance for whose sake no further pixels are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +88,17 @@ def coverage(mask: Mask, valid: Mask) -> float:
 
 
 def area_m2(mask: Mask, pixel_size: PixelSize) -> float:
-    """Square metres on the ground: each row's pixels times that row's pixel area (Appendix D, absolute area)."""
+    """Square metres on the ground: the sum of the areas of the mask's pixels (Appendix D, absolute area)."""
     _check_rows(mask, pixel_size)
-    return float(masks.count_rows(mask) @ pixel_size.area_m2)
+    counts = masks.count_rows(mask)
+    sampled, weights = pixel_size.sampled_area_m2, pixel_size.column_weights
+    if sampled is None or weights is None:
+        return float(counts @ pixel_size.area_m2)
+    if len(weights) != mask.shape[1]:
+        raise ValueError(f"pixel sizes of {len(weights)} columns do not fit a mask of shape {mask.shape}")
+    rows = np.flatnonzero(counts)
+    strips = [rows[first : first + _ROWS_AT_ONCE] for first in range(0, len(rows), _ROWS_AT_ONCE)]
+    return float(sum(np.vdot(mask[strip].astype(np.float64) @ weights, sampled[strip]) for strip in strips))
 
 
 def distance_px(a: Mask, b: Mask) -> float:
@@ -105,13 +117,12 @@ def distance_px(a: Mask, b: Mask) -> float:
 def distance_m(a: Mask, b: Mask, pixel_size: PixelSize) -> float:
     """Smallest ground distance in metres between the centres of a pixel of `a` and one of `b` (Appendix D, distance).
 
-    0 where they overlap, one pixel's width or height where they share a side. Exact where all rows have pixels of one
-    width, also if they are not square. Where the width changes with the row (degrees, Web Mercator), it changes slowly,
-    as on the Earth: the sizes then are those of a curved surface, and the distance is measured along it (tested to
-    0.1 % of the geodesic).
+    0 where they overlap, one pixel's width or height where they share a side. Where the place of the grid is known, it
+    is the geodesic between two pixels, and no other two are more than 0.1 % nearer; else the grid is taken to be flat.
 
     Raises:
         QuestionError: one of the masks is empty.
+        ScaleError: a pixel of the masks lies outside of what the CRS can describe.
     """
     _check_both(a, b)
     _check_rows(a, pixel_size)
@@ -228,46 +239,66 @@ def _check_rows(mask: Mask, pixel_size: PixelSize) -> None:
 
 
 class _Ground:
-    """Places of pixel centres in metres, such that straight distances between them are distances on the ground.
+    """Places of pixel centres in metres, such that the nearer two places, the nearer the pixels on the ground.
 
-    If all rows have pixels of one width (to 0.01 %, as in UTM), the places lie on a plane `[N, 2]`. If not, no plane
-    will do: a column of pixels in degrees leans by per cents at the edge of a wide scene. Such rows are parallels of a
-    surface of revolution `[N, 3]`: a row's pixels stand side by side on a circle, each seen from the axis under one
-    angle (for degrees: its extent in longitude), and successive rows stand one pixel height apart. With the angle
-    chosen below, the surface of a grid in degrees is the Earth's own, and a chord of it tells the arc.
+    Places lie in space `[N, 3]`, on the ellipsoid, where the grid's place on the Earth is known: no plane keeps the
+    distances of a wide grid. Where only its pixel size is known they lie on a plane `[N, 2]`.
     """
 
     def __init__(self, pixel_size: PixelSize) -> None:
-        self.width_m = pixel_size.width_m
-        self.steps_m = (pixel_size.height_m[1:] + pixel_size.height_m[:-1]) / 2
-        self.is_flat = bool(np.ptp(self.width_m) <= 1e-4 * self.width_m.max())
-        self.along_m = np.concatenate([[0.0], np.cumsum(self.steps_m)])
-        if not self.is_flat:
-            width_changes = np.diff(self.width_m)
-            mean_widths = (self.width_m[1:] + self.width_m[:-1]) / 2
-            # On a sphere this hypotenuse is the same for every row: the pixel's extent in longitude, in radians.
-            self.angle = float(np.hypot(width_changes / self.steps_m, mean_widths / _EARTH_RADIUS_M).max())
-            rises = np.sqrt(np.maximum(self.steps_m**2 - (width_changes / self.angle) ** 2, 0.0))
-            self.along_m = np.concatenate([[0.0], np.cumsum(rises)])
+        self.georeference = pixel_size.georeference
+        width_m, height_m = pixel_size.width_m, pixel_size.height_m
+        self.width_m = float(width_m.mean())
+        if self.georeference is None and np.ptp(width_m) > _NEAR_ENOUGH * self.width_m:
+            raise ValueError("pixels whose width changes with the row need a georeference to tell a distance")
+        self.along_m = np.concatenate([[0.0], np.cumsum((height_m[1:] + height_m[:-1]) / 2)])
 
     def places(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float64]:
         """Places, in metres, of the centres of the pixels at (row, column)."""
-        if self.is_flat:
-            return np.column_stack([self.along_m[rows], columns * self.width_m.mean()])
-        radii, turns = self.width_m[rows] / self.angle, columns * self.angle
-        return np.column_stack([self.along_m[rows], radii * np.sin(turns), radii * np.cos(turns)])
+        if self.georeference is None:
+            return np.column_stack([self.along_m[rows], columns * self.width_m])
+        return self.georeference.to_geocentric(columns + 0.5, rows + 0.5)
 
-    def length_m(self, straight: float) -> float:
-        """Length on the ground of a straight distance between two places."""
-        if self.is_flat:
-            return straight
-        diameter = 2 * _EARTH_RADIUS_M
-        return diameter * float(np.arcsin(min(straight / diameter, 1.0)))
+    def spacing_m(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Lower bound `[N]` of the distance of two pixels that lie near the pixels at (row, column)."""
+        if self.georeference is None:
+            return np.full(len(rows), np.diff(self.along_m).min(initial=self.width_m))
+        place = self.georeference.to_geocentric
+        along_row = place(columns + 1, rows + 0.5) - place(columns, rows + 0.5)
+        along_column = place(columns + 0.5, rows + 1) - place(columns + 0.5, rows)
+        area = np.linalg.norm(np.cross(along_row, along_column), axis=1)
+        width, height = np.linalg.norm(along_row, axis=1), np.linalg.norm(along_column, axis=1)
+        # Of a grid of parallelograms, no two points are nearer than the shorter of one side and the height over it.
+        return np.maximum(np.minimum(width, area / width), np.minimum(height, area / height))
 
-    def pixel_m(self) -> tuple[float, float]:
-        """Lower bound of the distance of two pixels, and upper bound of a pixel's diagonal."""
-        sides = np.concatenate([self.width_m, self.steps_m])
-        return float(sides.min()), float(np.hypot(self.width_m.max(), self.steps_m.max(initial=0.0)))
+    def length_m(self, straight_m: float, pixel: NDArray[np.integer], other: NDArray[np.integer]) -> float:
+        """Length on the ground between two pixels (row, column) whose places are `straight_m` apart."""
+        if self.georeference is None:
+            return straight_m
+        (y0, x0), (y1, x1) = pixel + 0.5, other + 0.5
+        return self.georeference.geodesic_m((x0, y0), (x1, y1))
+
+
+class _Blocks:
+    """The blocks in which a mask has pixels: `rows` and `columns` int `[N]` of their first pixels.
+
+    `centers` are the places of their centres, `reach` the farthest that a pixel of a block lies from its centre.
+    """
+
+    def __init__(self, mask: Mask, ground: _Ground) -> None:
+        strips = [mask[top : top + _BLOCK] for top in range(0, mask.shape[0], _BLOCK)]
+        by_row = np.stack([masks.count_columns(strip) for strip in strips])
+        occupied = np.argwhere(np.add.reduceat(by_row, np.arange(0, mask.shape[1], _BLOCK), axis=1))
+        self.rows, self.columns = (occupied * _BLOCK).T
+        last_row, last_column = np.array(mask.shape) - 1
+
+        def places(down: int, right: int) -> NDArray[np.float64]:
+            return ground.places(np.minimum(self.rows + down, last_row), np.minimum(self.columns + right, last_column))
+
+        self.centers = places(_BLOCK // 2, _BLOCK // 2)
+        corners = [places(down, right) for down in (0, _BLOCK - 1) for right in (0, _BLOCK - 1)]
+        # The margin is for blocks of degrees, whose sides bulge.
+        self.reach = 1.1 * max(float(np.linalg.norm(corner - self.centers, axis=1).max()) for corner in corners)
 
 
 def _smallest_distance(a: Mask, b: Mask, ground: _Ground) -> float:
@@ -281,44 +312,50 @@ def _smallest_distance(a: Mask, b: Mask, ground: _Ground) -> float:
 
     if (a & b).any():
         return 0.0
-    shortest_m, diagonal_m = ground.pixel_m()
-    reach = (_BLOCK // 2 + 1) * diagonal_m
-    blocks_a, blocks_b = _occupied_blocks(a), _occupied_blocks(b)
-    centers_a, centers_b = _block_centers(blocks_a, a, ground), _block_centers(blocks_b, b, ground)
-    gaps_a, gaps_b = cKDTree(centers_b).query(centers_a)[0], cKDTree(centers_a).query(centers_b)[0]
-    # Two blocks hold pixels at most `gap + 2 reach` apart, and none nearer than `gap - 2 reach`.
-    best = (gaps_a.min() + 2 * reach) * (1 + 1e-9)
-    near_a, near_b = gaps_a - 2 * reach <= best, gaps_b - 2 * reach <= best
-    blocks_a, centers_a, blocks_b, centers_b = blocks_a[near_a], centers_a[near_a], blocks_b[near_b], centers_b[near_b]
-    edge_a, edge_b = masks.boundary(a), masks.boundary(b)
-    for block_row in np.unique(blocks_a[:, 0]):
-        in_row = blocks_a[:, 0] == block_row
-        gaps = cKDTree(centers_a[in_row]).query(centers_b, distance_upper_bound=best + 2 * reach)[0]
-        places_a = ground.places(*_pixels_of(edge_a, blocks_a[in_row]))
-        places_b = ground.places(*_pixels_of(edge_b, blocks_b[np.isfinite(gaps)]))
-        if len(places_a) and len(places_b):
-            found = cKDTree(places_b).query(places_a, distance_upper_bound=best)[0].min()
-            best = min(best, float(found))
-        if best <= shortest_m:
-            break
-    return ground.length_m(float(best))
+    blocks_a, blocks_b = _Blocks(a, ground), _Blocks(b, ground)
+    reach = blocks_a.reach + blocks_b.reach
+    gaps_a = cKDTree(blocks_b.centers).query(blocks_a.centers)[0]
+    gaps_b = cKDTree(blocks_a.centers).query(blocks_b.centers)[0]
+    # Two blocks hold pixels at most `gap + reach` apart, and none nearer than `gap - reach`.
+    best, nearest = (gaps_a.min() + reach) * (1 + 1e-9), None
+    near_b = gaps_b - reach <= best
+    spacing = ground.spacing_m(blocks_a.rows, blocks_a.columns)
+    edge_a, edge_b = _outline(a), _outline(b)
+    rows = np.unique(blocks_a.rows)
+    # Where the smallest distance is likely, first: after it, most rows of blocks need no look.
+    lowest = [np.minimum.reduceat(values, np.searchsorted(blocks_a.rows, rows)) for values in (spacing, gaps_a)]
+    for row in rows[np.lexsort(lowest)]:
+        wanted = (blocks_a.rows == row) & (gaps_a - reach <= best)
+        if nearest is not None:
+            wanted &= spacing * (1 + _NEAR_ENOUGH) < best
+        if not wanted.any():
+            continue
+        gaps = cKDTree(blocks_a.centers[wanted]).query(blocks_b.centers, distance_upper_bound=best + reach)[0]
+        pixels_a = _pixels_of(edge_a, blocks_a, wanted)
+        pixels_b = _pixels_of(edge_b, blocks_b, near_b & np.isfinite(gaps))
+        if not (len(pixels_a) and len(pixels_b)):
+            continue
+        found, partners = cKDTree(ground.places(*pixels_b.T)).query(
+            ground.places(*pixels_a.T), distance_upper_bound=best
+        )
+        at = int(found.argmin())
+        if found[at] < best:
+            best, nearest = found[at], (pixels_a[at], pixels_b[partners[at]])
+    assert nearest is not None
+    return ground.length_m(float(best), *nearest)
 
 
-def _occupied_blocks(mask: Mask) -> NDArray[np.intp]:
-    """Row and column, int `[N, 2]`, of the blocks in which the mask has pixels."""
-    by_row = np.logical_or.reduceat(mask, np.arange(0, mask.shape[0], _BLOCK), axis=0)
-    return np.argwhere(np.logical_or.reduceat(by_row, np.arange(0, mask.shape[1], _BLOCK), axis=1))
+def _outline(mask: Mask) -> Mask:
+    """The pixels of the mask from which a way out of it can begin: also over the frame, as at 180 degrees."""
+    outline = masks.boundary(mask)
+    for frame in (np.s_[[0, -1]], np.s_[:, [0, -1]]):
+        outline[frame] = mask[frame]
+    return outline
 
 
-def _block_centers(blocks: NDArray[np.intp], mask: Mask, ground: _Ground) -> NDArray[np.float64]:
-    middles = np.minimum(blocks * _BLOCK + _BLOCK // 2, np.array(mask.shape) - 1)
-    return ground.places(middles[:, 0], middles[:, 1])
-
-
-def _pixels_of(mask: Mask, blocks: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of the mask's pixels within the blocks."""
+def _pixels_of(mask: Mask, blocks: _Blocks, wanted: Mask) -> NDArray[np.intp]:
+    """Row and column, int `[N, 2]`, of the mask's pixels within the wanted blocks."""
     found = [np.zeros((0, 2), np.intp)]
-    for row, column in blocks * _BLOCK:
+    for row, column in zip(blocks.rows[wanted], blocks.columns[wanted], strict=True):
         found.append(np.argwhere(mask[row : row + _BLOCK, column : column + _BLOCK]) + np.array([row, column]))
-    pixels = np.concatenate(found)
-    return pixels[:, 0], pixels[:, 1]
+    return np.concatenate(found)
