@@ -22,6 +22,7 @@ from terrascope.model.checkpoint import make_processor
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.nano_tokenizer import CHAT_TEMPLATE
+from terrascope.model.processing import TerraScopeProcessor
 from terrascope.model.profiles import profile_named
 from terrascope.model.release.files import Stored, list_tensors, plan_shards, read_json, write_shards
 from terrascope.model.release.names import Source, is_dropped, released_sources
@@ -95,10 +96,7 @@ def import_release(
         write_shards(folder, shards, load, count_tensors(progress, len(sizes) + len(added)))
         config.architectures = [TerraScopeForConditionalGeneration.__name__]
         config.save_pretrained(folder)
-        profile = profile_named("release")
-        processor = make_processor(config, tokenizer, **profile.image_processor)
-        processor.prompt_style = profile.processor["prompt_style"]
-        processor.save_pretrained(folder)
+        finish_processor(config, tokenizer).save_pretrained(folder)
         report = {"from": RELEASED, "num_tensors": len(sizes) + len(added), "dropped": dropped, "added": sorted(added)}
         (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return Conversion(num_tensors=len(sizes) + len(added), dropped=dropped, added=tuple(sorted(added)))
@@ -128,6 +126,14 @@ def read_tokenizer(source: Path) -> PreTrainedTokenizerBase:
         raise ModelError(f"{source}: its tokenizer lacks {', '.join(lost)}; give the tokenizer of the released weights")
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+def finish_processor(config: TerraScopeConfig, tokenizer: PreTrainedTokenizerBase) -> TerraScopeProcessor:
+    """The processor of an imported checkpoint: it cuts, resizes and asks as the released code does."""
+    profile = profile_named("release")
+    processor = make_processor(config, tokenizer, **profile.image_processor)
+    processor.prompt_style = profile.processor["prompt_style"]
+    return processor
 
 
 def read_configuration(source: Path, tokenizer: PreTrainedTokenizerBase) -> TerraScopeConfig:
@@ -183,8 +189,9 @@ def read_tensor(stored: Mapping[str, Stored], sources: Sequence[Source]) -> Tens
     """The rows of one or several stored tensors, one after the other."""
     parts = []
     for source in sources:
-        with safe_open(stored[source.name].path, framework="pt") as file:
-            tensor = file.get_tensor(source.name)
+        found = stored[source.name]
+        with safe_open(found.path, framework="pt") as file:
+            tensor = file.get_tensor(found.name)
         parts.append(tensor if source.rows is None else tensor.chunk(source.rows[1])[source.rows[0]].clone())
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 

@@ -26,7 +26,7 @@ from terrascope.model.release.convert import (
     read_tensor,
 )
 from terrascope.model.release.files import Stored, list_tensors, plan_shards, write_shards
-from terrascope.model.release.names import Source, our_sources, released_names
+from terrascope.model.release.names import Source, in_model, our_sources, released_names
 from terrascope.model.release.settings import HIERA_LARGE, RELEASED_TYPE
 
 _NOT_RELEASED = "mask_fusion."
@@ -57,15 +57,14 @@ def export_release(
     config = AutoConfig.from_pretrained(source)
     if not isinstance(config, TerraScopeConfig):
         raise ModelError(f"{source}: is a {config.model_type} checkpoint; only TerraScope models can be exported")
-    stored = list_tensors(source)
+    stored = {in_model(name): tensor for name, tensor in list_tensors(source).items()}
     plan = _plan(stored, source)
     shards = plan_shards(
         {name: sum(num_bytes(stored[s.name], s) for s in sources) for name, sources in plan.items()}, max_shard_bytes
     )
 
     def load(name: str) -> Tensor:
-        tensor = read_tensor(stored, plan[name])
-        return tensor
+        return read_tensor(stored, plan[name])
 
     with new_folder(Path(target)) as folder:
         write_shards(folder, shards, load, count_tensors(progress, len(plan)))

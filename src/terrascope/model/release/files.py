@@ -27,8 +27,9 @@ DTYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """One tensor of a checkpoint: the file that holds it, its shape and number format."""
+    """One tensor of a checkpoint: its name there, the file that holds it, its shape and number format."""
 
+    name: str
     path: Path
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -89,7 +90,7 @@ def _header(path: Path) -> dict[str, Stored]:
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in list(file.keys())}
             return {
-                name: Stored(path=path, shape=tuple(s.get_shape()), dtype=DTYPES[s.get_dtype()])
+                name: Stored(name=name, path=path, shape=tuple(s.get_shape()), dtype=DTYPES[s.get_dtype()])
                 for name, s in slices.items()
             }
     except FileNotFoundError:

@@ -116,6 +116,22 @@ class Source:
     rows: Rows | None = None
 
 
+_SAVED = (
+    ("vlm.language_model.model.", "vlm.model.language_model."),
+    ("vlm.language_model.lm_head.", "vlm.lm_head."),
+    ("vlm.vision_tower.", "vlm.model.vision_tower."),
+    ("vlm.multi_modal_projector.", "vlm.model.multi_modal_projector."),
+)
+
+
+def in_model(saved: str) -> str:
+    """The name in the model of a tensor in a file: `save_pretrained` keeps InternVL's older names."""
+    for theirs, ours in _SAVED:
+        if saved.startswith(theirs):
+            return ours + saved.removeprefix(theirs)
+    return saved
+
+
 def is_dropped(released: str) -> bool:
     """True for tensors of SAM-2's video memory, which no mask of a single image depends on."""
     return _DROPPED.match(released) is not None

@@ -1,0 +1,213 @@
+"""Released checkpoints in and out: names, shards, and everything that is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from terrascope.errors import ModelError, OutputError
+from terrascope.model.checkpoint import load
+from terrascope.model.profiles import PROFILES, profile_named
+from terrascope.model.release.convert import import_release
+from terrascope.model.release.export import export_release
+from terrascope.model.release.files import list_tensors, plan_shards
+from terrascope.model.release.names import Source, is_dropped, our_names, our_sources, released_sources
+from tests.model.release.conftest import HIERA, Checkpoint
+
+SAM = "grounding_encoder.sam2_model"
+
+
+@pytest.mark.parametrize(
+    ("released", "ours"),
+    [
+        ("vision_model.encoder.layers.11.ls2", "vlm.model.vision_tower.encoder.layer.11.lambda_2"),
+        ("vision_model.encoder.layers.0.norm1.bias", "vlm.model.vision_tower.encoder.layer.0.layernorm_before.bias"),
+        ("mlp1.3.weight", "vlm.model.multi_modal_projector.linear_2.weight"),
+        ("language_model.model.layers.3.mlp.up_proj.weight", "vlm.model.language_model.layers.3.mlp.up_proj.weight"),
+        ("text_hidden_fcs.2.bias", "seg_projection.2.bias"),
+        (
+            f"{SAM}.image_encoder.trunk.blocks.7.mlp.layers.1.bias",
+            "sam.vision_encoder.backbone.blocks.7.mlp.proj_out.bias",
+        ),
+        (f"{SAM}.image_encoder.neck.convs.2.conv.weight", "sam.vision_encoder.neck.convs.2.weight"),
+        (f"{SAM}.sam_mask_decoder.output_upscaling.1.weight", "sam.mask_decoder.upscale_layer_norm.weight"),
+        (
+            f"{SAM}.sam_mask_decoder.output_hypernetworks_mlps.2.layers.1.weight",
+            "sam.mask_decoder.output_hypernetworks_mlps.2.layers.0.weight",
+        ),
+        (
+            f"{SAM}.sam_mask_decoder.transformer.layers.1.norm4.bias",
+            "sam.mask_decoder.transformer.layers.1.layer_norm4.bias",
+        ),
+        (f"{SAM}.sam_prompt_encoder.mask_downscaling.4.bias", "sam.prompt_encoder.mask_embed.layer_norm2.bias"),
+        (f"{SAM}.no_mem_embed", "sam.no_memory_embedding"),
+    ],
+)
+def test_names_both_ways(released: str, ours: str) -> None:
+    assert our_names(released) == (ours,)
+    assert released_sources(ours) == (Source(released),)
+    assert our_sources(released) == (Source(ours),)
+
+
+def test_tensors_that_are_cut_joined_or_doubled() -> None:
+    attention = "vlm.model.vision_tower.encoder.layer.4.attention"
+    qkv = "vision_model.encoder.layers.4.attn.qkv.weight"
+    assert our_names(qkv) == tuple(f"{attention}.{part}_proj.weight" for part in "qkv")
+    assert released_sources(f"{attention}.k_proj.weight") == (Source(qkv, (1, 3)),)
+    points = [f"{SAM}.sam_prompt_encoder.point_embeddings.{n}.weight" for n in range(4)]
+    assert released_sources("sam.prompt_encoder.point_embed.weight") == tuple(Source(name) for name in points)
+    assert our_sources(points[2]) == (Source("sam.prompt_encoder.point_embed.weight", (2, 4)),)
+    position = f"{SAM}.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+    assert our_names(position) == (
+        "sam.shared_image_embedding.positional_embedding",
+        "sam.prompt_encoder.shared_embedding.positional_embedding",
+    )
+
+
+def test_the_video_memory_is_dropped_and_nothing_else() -> None:
+    dropped = ["memory_attention.norm.bias", "memory_encoder.out_proj.weight", "maskmem_tpos_enc", "no_mem_pos_enc"]
+    assert all(is_dropped(f"{SAM}.{name}") for name in [*dropped, "mask_downsample.bias", "no_obj_ptr"])
+    assert not is_dropped(f"{SAM}.no_mem_embed") and not is_dropped("memory_attention.norm.bias")
+
+
+def test_import_of_the_export_is_the_same_model(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    done: list[tuple[int, int]] = []
+    report = import_release(
+        checkpoint.released, tmp_path / "ours", max_shard_bytes=2**20, progress=lambda *n: done.append(n)
+    )
+    assert done[-1] == (report.num_tensors, report.num_tensors) and len(done) > 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours"]
+    index = json.loads((tmp_path / "ours" / "model.safetensors.index.json").read_text())
+    assert len(set(index["weight_map"].values())) == len(done)
+    model, processor = load(str(tmp_path / "ours"))
+    expected = checkpoint.model.state_dict()
+    found = model.state_dict()
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        if not name.startswith("mask_fusion"):
+            assert torch.equal(found[name], tensor), name
+    assert processor.prompt_style == "plain" and processor.image_processor.resampling == "pillow"
+    for setting, value in PROFILES["release"].model.items():
+        assert getattr(model.config, setting) == (list(value) if isinstance(value, tuple) else value)
+    text = "<|im_start|>user\n[SEG] water 12%"
+    assert processor.tokenizer(text)["input_ids"] == checkpoint.processor.tokenizer(text)["input_ids"]
+    # The fusion is not trained: what it gives is the plain mean.
+    assert float(model.mask_fusion(torch.tensor(3.0), torch.tensor(-1.0))) == pytest.approx(1.0)
+
+
+def test_export_of_the_import_is_the_same_checkpoint(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    import_release(checkpoint.released, tmp_path / "ours")
+    export_release(tmp_path / "ours", tmp_path / "released")
+    for name in ("config.json", "grounding_encoder.json"):
+        assert (tmp_path / "released" / name).read_text() == (checkpoint.released / name).read_text()
+    theirs, again = list_tensors(checkpoint.released), list_tensors(tmp_path / "released")
+    assert theirs.keys() == again.keys()
+    assert json.loads((tmp_path / "released" / "grounding_encoder.json").read_text()) == HIERA
+    loaded = [load_file(folder / "model.safetensors") for folder in (checkpoint.released, tmp_path / "released")]
+    assert all(torch.equal(loaded[0][name], loaded[1][name]) for name in theirs)
+
+
+def test_mixed_formats_are_kept_or_made_one(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    source = shutil.copytree(checkpoint.released, tmp_path / "mixed")
+    tensors = load_file(source / "model.safetensors")
+    half = {n: t.to(torch.bfloat16) if n.startswith("language_model") else t for n, t in tensors.items()}
+    save_file(half, source / "model.safetensors")
+    import_release(source, tmp_path / "kept")
+    stored = list_tensors(tmp_path / "kept")
+    assert (
+        stored["vlm.lm_head.weight"].dtype == torch.bfloat16 and stored["seg_projection.0.bias"].dtype == torch.float32
+    )
+    import_release(source, tmp_path / "one", dtype=torch.float16)
+    assert {tensor.dtype for tensor in list_tensors(tmp_path / "one").values()} == {torch.float16}
+
+
+def change_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def change_config(folder: Path, **fields: object) -> None:
+    path = folder / "config.json"
+    content = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def rename_seg(folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_text((folder / name).read_text().replace("[SEG]", "[GES]"))
+
+
+HEAD = "language_model.lm_head.weight"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: change_tensors(f, lambda t: t.pop(HEAD)), rf"lacks {HEAD} and 0 more of its \d+ tensors"),
+        (
+            lambda f: change_tensors(f, lambda t: t.update(extra=torch.zeros(2))),
+            "holds extra and 0 more tensors that no",
+        ),
+        (
+            lambda f: change_tensors(f, lambda t: t.update({HEAD: torch.zeros(3, 32)})),
+            rf"{HEAD} \[3, 32\] does not make vlm.lm_head.weight \[340, 32\]",
+        ),
+        (lambda f: change_config(f, model_type="internvl_chat"), "model_type is 'internvl_chat', but a released"),
+        (lambda f: change_config(f, force_image_size=None), "config.json lacks 'force_image_size'"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json: cannot be read as JSON"),
+        (lambda f: (f / "config.json").unlink(), "config.json: no such file; a checkpoint needs it"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-100]),
+            "model.safetensors: is damaged or cut short",
+        ),
+        (
+            lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
+            "holds no .safetensors file; pytorch_model.bin is a pickle, which may run code",
+        ),
+        (rename_seg, r"its tokenizer lacks \[SEG\]; give the tokenizer of the released weights"),
+        (lambda f: (f / "tokenizer.json").write_text("no json"), "its tokenizer cannot be read"),
+        (
+            lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b.safetensors"}}'),
+            "b.safetensors: no such file; the checkpoint lacks a shard",
+        ),
+        (lambda f: (f / "model.safetensors.index.json").write_text("{}"), "has no weight_map from tensors to files"),
+    ],
+)
+def test_what_is_refused_leaves_nothing_behind(
+    checkpoint: Checkpoint, tmp_path: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    source = shutil.copytree(checkpoint.released, tmp_path / "source")
+    damage(source)
+    with pytest.raises(ModelError, match=message):
+        import_release(source, tmp_path / "ours")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_folder_that_exists_is_not_overwritten(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="exists already; give a new folder"):
+        import_release(checkpoint.released, tmp_path)
+    with pytest.raises(OutputError, match="exists already; give a new folder"):
+        export_release(checkpoint.ours, tmp_path)
+
+
+def test_shards_hold_what_fits() -> None:
+    assert plan_shards({"a": 4, "b": 4, "c": 9, "d": 1}, 8) == [["a", "b"], ["c"], ["d"]]
+
+
+def test_profiles_differ_in_every_setting_and_are_known_by_name() -> None:
+    paper, release = profile_named("paper"), profile_named("release")
+    for one, other in (
+        (paper.model, release.model),
+        (paper.processor, release.processor),
+        (paper.image_processor, release.image_processor),
+    ):
+        assert one.keys() == other.keys() and all(one[key] != other[key] for key in one)
+    with pytest.raises(ModelError, match="unknown profile 'best': choose one of paper, release"):
+        profile_named("best")
