@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 from typer.core import TyperGroup
 
 from terrascope import __version__
-from terrascope.errors import SceneError, TerraScopeError
+from terrascope.errors import SceneError
+from terrascope.usage import end_command
 
 if TYPE_CHECKING:
-    from terrascope.predictor import Answer, Predictor
+    from terrascope.model import TerraScope
+    from terrascope.predictor import Answer
     from terrascope.scene import Scene
+
+    Use = Callable[[TerraScope, dict[str, Any]], Answer]
 
 DEMO_QUESTION = "What percentage of the scene is covered by water?"
 
 
 class _Commands(TyperGroup):
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except TerraScopeError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from None
+    def main(self, *args: Any, **options: Any) -> Any:
+        alone = options.pop("standalone_mode", True)
+        options["standalone_mode"] = False
+        command = partial(super().main, *args, **options)
+        return sys.exit(end_command(command)) if alone else command()
 
 
 app = typer.Typer(
@@ -70,10 +74,28 @@ Gsd = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option("--gsd", metavar="METRES", help="Size of a pixel on the ground; overrules what the files say."),
 ]
+Reference = Annotated[
+    Optional[Literal["optical", "sar"]],  # noqa: UP045
+    typer.Option("--reference", help="Whose grid the answer lies on; without it the optical image's, if there is one."),
+]
+BoundingBox = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--bbox", metavar="W,S,E,N", help="Use only this part of the scene, in degrees."),
+]
+AllowVirtual = Annotated[
+    bool, typer.Option("--allow-virtual", help="Also open virtual rasters (VRT, /vsi...), which may lead anywhere.")
+]
 Model = Annotated[str, typer.Option("--model", metavar="NAME", help="nano, a folder, or a repository of the hub.")]
 Out = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--out", metavar="DIR", help="Write answer.json, overlay.png, masks.tif and masks.geojson there."),
+    typer.Option("--out", metavar="DIR", help="Write the answer there: report.html, answer.json, and masks for a GIS."),
+]
+LookName = Annotated[
+    Literal["auto", "whole", "views"],
+    typer.Option(
+        "--look",
+        help="Reduce a large scene to one view (whole), or cover it at full resolution (views); auto: by its size.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
@@ -106,16 +128,20 @@ def ask(
         typer.Option("--choice", metavar="TEXT", help='One of 2 to 5 options to choose from, such as "A. 10%".'),
     ] = None,
     gsd: Gsd = None,
+    reference: Reference = None,
+    bbox: BoundingBox = None,
+    allow_virtual: AllowVirtual = False,
     model: Model = "nano",
+    look: LookName = "auto",
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a question about a scene."""
     from terrascope.question import check_question
 
-    scene = _open(optical, sar, date, sensor, sar_sensor, gsd)
+    scene = _open(optical, sar, date, sensor, sar_sensor, gsd, reference, bbox, allow_virtual)
     question, options = check_question(scene, question, choice or ())
-    _answer(lambda predictor: predictor.ask(scene, question, options=options), model, out, as_json)
+    _answer(lambda predictor, how: predictor.ask(scene, question, options=options, **how), model, look, out, as_json)
 
 
 @app.command()
@@ -127,13 +153,59 @@ def segment(
     sensor: SensorName = None,
     sar_sensor: SarSensorName = None,
     gsd: Gsd = None,
+    reference: Reference = None,
+    bbox: BoundingBox = None,
+    allow_virtual: AllowVirtual = False,
     model: Model = "nano",
+    look: LookName = "auto",
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Segment one class on a scene."""
-    scene = _open(optical, sar, date, sensor, sar_sensor, gsd)
-    _answer(lambda predictor: predictor.segment(scene, class_name), model, out, as_json)
+    scene = _open(optical, sar, date, sensor, sar_sensor, gsd, reference, bbox, allow_virtual)
+    _answer(lambda predictor, how: predictor.segment(scene, class_name, **how), model, look, out, as_json)
+
+
+@app.command()
+def info(
+    files: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="FILE", help="Images whose kind is told by evidence; as --optical and --sar take them."),
+    ] = None,
+    optical: Optical = None,
+    sar: Sar = None,
+    date: Dates = None,
+    sensor: SensorName = None,
+    sar_sensor: SarSensorName = None,
+    gsd: Gsd = None,
+    picture: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--picture", metavar="FILE.png", help="Write a small picture of what the model will see."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is understood of images, from which evidence, and what is assumed."""
+    from terrascope.info import look_at, write_picture
+    from terrascope.info_printout import print_info
+
+    understood = look_at(
+        [_files_of(value) for value in files or ()],
+        optical=[_files_of(value) for value in optical or ()],
+        sar=[_files_of(value) for value in sar or ()],
+        dates=date or None,
+        sensor=sensor,
+        sar_sensor=sar_sensor,
+        gsd_m=gsd,
+    )
+    if picture is not None:
+        write_picture(understood, picture)
+    described = understood.to_dict()
+    if as_json:
+        typer.echo(json.dumps(described, ensure_ascii=False, indent=2, allow_nan=False))
+    else:
+        print_info(described)
+    if understood.problem:
+        raise SceneError(f"these images do not form one scene: {understood.problem}")
 
 
 @app.command()
@@ -145,7 +217,27 @@ def demo(
     from terrascope.sources.synthetic import demo_scene
 
     scene = demo_scene()
-    _answer(lambda predictor: predictor.ask(scene, DEMO_QUESTION), model, out, as_json=False)
+    _answer(lambda predictor, how: predictor.ask(scene, DEMO_QUESTION, **how), model, "auto", out, as_json=False)
+
+
+@app.command()
+def doctor(
+    model: Model = "nano",
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where answers are meant to be written.")] = "out",
+    as_json: AsJson = False,
+) -> None:
+    """Check the libraries, this machine, the folders and the model; exit code 1 if something must be mended."""
+    from terrascope.doctor import examine
+
+    findings = []
+    for finding in examine(model, out):
+        findings.append(finding)
+        if not as_json:
+            typer.echo(str(finding))
+    if as_json:
+        typer.echo(json.dumps([finding.to_dict() for finding in findings], ensure_ascii=False, indent=2))
+    if any(finding.status == "FAIL" for finding in findings):
+        raise typer.Exit(1)
 
 
 @train.command(
@@ -165,19 +257,29 @@ def _open(
     sensor: str | None,
     sar_sensor: str | None,
     gsd_m: float | None,
+    reference: Literal["optical", "sar"] | None,
+    bbox: str | None,
+    allow_virtual: bool,
 ) -> Scene:
     if not (optical or sar):
         raise SceneError("no image was given; name one with --optical FILE or --sar FILE")
+    from terrascope.progress import Waiting
+    from terrascope.rasters.grids import check_box
     from terrascope.rasters.read import open_scene
 
-    return open_scene(
-        optical=[_files_of(value) for value in optical or ()],
-        sar=[_files_of(value) for value in sar or ()],
-        dates=dates or None,
-        sensor=sensor,
-        sar_sensor=sar_sensor,
-        gsd_m=gsd_m,
-    )
+    with Waiting("reading the images") as waiting:
+        return open_scene(
+            optical=[_files_of(value) for value in optical or ()],
+            sar=[_files_of(value) for value in sar or ()],
+            dates=dates or None,
+            sensor=sensor,
+            sar_sensor=sar_sensor,
+            gsd_m=gsd_m,
+            reference=reference,
+            bbox=None if bbox is None else check_box(bbox.split(",")),
+            allow_virtual=allow_virtual,
+            progress=lambda _, done, total: waiting.advance(done, total),
+        )
 
 
 def _files_of(value: str) -> str | list[str]:
@@ -187,24 +289,22 @@ def _files_of(value: str) -> str | list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def _answer(use: Callable[[Predictor], Answer], model: str, out: str | None, as_json: bool) -> None:
+def _answer(use: Use, model: str, look: Literal["auto", "whole", "views"], out: str | None, as_json: bool) -> None:
     """Load the model, let it answer, save the answer where wanted, and print it."""
-    from rich.console import Console
-
     from terrascope.output import check_folder
     from terrascope.printout import print_answer
+    from terrascope.progress import Waiting
 
     if out is not None:
         check_folder(out)
-    errors = Console(stderr=True)
-    with errors.status("loading the model") if errors.is_terminal else nullcontext() as status:
-        from terrascope.model import TerraScope
+    with Waiting("loading the model") as waiting:
+        from terrascope.model import GenerationSettings, TerraScope
 
         predictor = TerraScope.from_pretrained(model)
-        if status is not None:
-            status.update("reasoning")
-        answer = use(predictor)
-    files = answer.save(out) if out is not None else {}
+        waiting.say("looking at the scene")
+        answer = use(predictor, {"settings": GenerationSettings(look=look), "progress": waiting.advance})
+        waiting.say("writing the answer")
+        files = answer.save(out) if out is not None else {}
     if as_json:
         typer.echo(json.dumps(answer.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
     else:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from terrascope.landcover import TERRASCOPE
 from terrascope.model.tiles import TileLayout
-from terrascope.tasks.wording import format_area, format_distance
+from terrascope.quantities import format_area, format_distance
 from terrascope.trace import render
 from terrascope.training import instruct as instruct_module
 from terrascope.training.instruct import (
