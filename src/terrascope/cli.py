@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Use = Callable[[TerraScope, dict[str, Any]], Answer]
 
+GROUND_QUESTION = "What does the image show?"
 DEMO_QUESTION = "What percentage of the scene is covered by water?"
 
 
@@ -167,6 +168,29 @@ def segment(
 
 
 @app.command()
+def ground(
+    text: Annotated[str, typer.Argument(help="A reasoning or caption with a [SEG] wherever a mask is wanted.")],
+    question: Annotated[str, typer.Option("--question", metavar="TEXT", help="What it answers.")] = GROUND_QUESTION,
+    optical: Optical = None,
+    sar: Sar = None,
+    date: Dates = None,
+    sensor: SensorName = None,
+    sar_sensor: SarSensorName = None,
+    gsd: Gsd = None,
+    reference: Reference = None,
+    bbox: BoundingBox = None,
+    allow_virtual: AllowVirtual = False,
+    model: Model = "nano",
+    look: LookName = "auto",
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the masks of a text that is already written."""
+    scene = _open(optical, sar, date, sensor, sar_sensor, gsd, reference, bbox, allow_virtual)
+    _answer(lambda predictor, how: predictor.ground(scene, question, text, **how).answer, model, look, out, as_json)
+
+
+@app.command()
 def info(
     files: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -218,6 +242,44 @@ def demo(
 
     scene = demo_scene()
     _answer(lambda predictor, how: predictor.ask(scene, DEMO_QUESTION, **how), model, "auto", out, as_json=False)
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A released checkpoint: a folder, or a hub id.")],
+    target: Annotated[str, typer.Argument(metavar="DST", help="The folder to make.")],
+    dtype: Annotated[
+        Literal["kept", "float32", "bfloat16", "float16"],
+        typer.Option("--dtype", help="Number format of the weights."),
+    ] = "kept",
+) -> None:
+    """Import a released TerraScope checkpoint, tensor by tensor and without its code."""
+    from terrascope.progress import Waiting
+
+    with Waiting("importing") as waiting:
+        from terrascope.model.release.arrival import fetch
+        from terrascope.model.release.convert import import_release
+
+        number_format = None if dtype == "kept" else dtype
+        report = import_release(fetch(source), target, dtype=number_format, progress=waiting.advance)
+    typer.echo(f"{target}: {report.num_tensors} tensors; {len(report.dropped)} of the video memory left out")
+    typer.echo(f"conversion.json names them. Use it with --model {target}")
+
+
+@app.command()
+def export(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A folder with one of our checkpoints.")],
+    target: Annotated[str, typer.Argument(metavar="DST", help="The folder to make.")],
+) -> None:
+    """Write a checkpoint in the layout of the released ones."""
+    from terrascope.progress import Waiting
+
+    with Waiting("exporting") as waiting:
+        from terrascope.model.release.export import export_release
+
+        report = export_release(source, target, progress=waiting.advance)
+    left_out = f"; left out: {', '.join(report.dropped)}" if report.dropped else ""
+    typer.echo(f"{target}: {report.num_tensors} tensors{left_out}")
 
 
 @app.command()

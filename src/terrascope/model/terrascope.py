@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from terrascope.model.generation import GenerationSettings, Reasoning
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
 from terrascope.model.reasoner import SceneReasoner
+from terrascope.model.release.arrival import imported, is_released
 from terrascope.model.replay import Replay, to_arrays, without_regions
 from terrascope.model.sweep import Progress
 from terrascope.predictor import Answer
@@ -52,12 +54,14 @@ class TerraScope:
     def from_pretrained(
         cls, name: str = "nano", *, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> TerraScope:
-        """Load `nano`, a folder, or a hub repository.
+        """Load `nano`, a folder, or a hub repository. A checkpoint in the released layout is imported into the cache.
 
         Raises:
             ModelError: there is no such model, or it does not fit this program.
         """
-        model, processor = load(name, device=device, dtype=dtype)
+        folder = Path(name)
+        place = str(imported(folder)) if is_released(folder) else name
+        model, processor = load(place, device=device, dtype=dtype)
         return cls(model, processor, name)
 
     def save_pretrained(self, folder: str) -> None:

@@ -123,7 +123,7 @@ def test_mixed_formats_are_kept_or_made_one(checkpoint: Checkpoint, tmp_path: Pa
     assert (
         stored["vlm.lm_head.weight"].dtype == torch.bfloat16 and stored["seg_projection.0.bias"].dtype == torch.float32
     )
-    import_release(source, tmp_path / "one", dtype=torch.float16)
+    import_release(source, tmp_path / "one", dtype="float16")
     assert {tensor.dtype for tensor in list_tensors(tmp_path / "one").values()} == {torch.float16}
 
 

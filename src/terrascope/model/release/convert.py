@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from safetensors import safe_open
@@ -30,6 +31,8 @@ from terrascope.model.release.settings import our_configuration
 
 Progress = Callable[[int, int], None]
 """Called with the tensors that are written, and with all."""
+
+NumberFormat = Literal["float32", "bfloat16", "float16"]
 
 MAX_SHARD_BYTES = 2 * 2**30
 NEEDED_TOKENS = ("<img>", "</img>", "<IMG_CONTEXT>", "[SEG]", "<think>", "</think>", "<answer>", "</answer>")
@@ -58,7 +61,7 @@ def import_release(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     *,
-    dtype: torch.dtype | None = None,
+    dtype: NumberFormat | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Progress | None = None,
 ) -> Conversion:
@@ -76,19 +79,21 @@ def import_release(
         OutputError: the target exists already or cannot be written.
     """
     source = Path(source)
+    released = read_json(source / "config.json")
     tokenizer = read_tokenizer(source)
-    config = read_configuration(source, tokenizer)
+    config = read_configuration(source, released, tokenizer)
+    wanted = None if dtype is None else getattr(torch, dtype)
     stored = list_tensors(source)
     plan, added = plan_import(config, stored)
     dropped = tuple(sorted(name for name in stored if is_dropped(name)))
     formats = Counter(stored[name].dtype for sources in plan.values() for name in {s.name for s in sources})
-    config.dtype = dtype or formats.most_common(1)[0][0]
+    config.dtype = wanted or formats.most_common(1)[0][0]
 
     def load(name: str) -> Tensor:
         if name in added:
             return added[name].to(config.dtype)
         tensor = read_tensor(stored, plan[name])
-        return tensor if dtype is None else tensor.to(dtype)
+        return tensor if wanted is None else tensor.to(wanted)
 
     sizes = {name: sum(num_bytes(stored[s.name], s) for s in sources) for name, sources in plan.items()}
     shards = plan_shards(sizes | {name: t.numel() * 4 for name, t in added.items()}, max_shard_bytes)
@@ -136,12 +141,14 @@ def finish_processor(config: TerraScopeConfig, tokenizer: PreTrainedTokenizerBas
     return processor
 
 
-def read_configuration(source: Path, tokenizer: PreTrainedTokenizerBase) -> TerraScopeConfig:
-    """The configuration of ours that a released checkpoint fits."""
+def read_configuration(
+    source: Path, released: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase
+) -> TerraScopeConfig:
+    """The configuration of ours that a released checkpoint with this `config.json` fits."""
     hiera = read_json(source / HIERA_FILE) if (source / HIERA_FILE).exists() else None
     token_ids = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in ("<IMG_CONTEXT>", "[SEG]")}
     try:
-        return our_configuration(read_json(source / "config.json"), hiera, token_ids)
+        return our_configuration(released, hiera, token_ids)
     except ModelError as error:
         raise ModelError(f"{source}: {error}") from None
 
