@@ -14,6 +14,7 @@ from terrascope.model.generation import (
     Reasoning,
     embed_prompt,
     encode_scene,
+    ground,
     reason,
     weigh_pairs,
 )
@@ -192,3 +193,17 @@ def test_encoders_run_once_per_image(tiny: Loaded, two_dates, monkeypatch) -> No
     result = replay(tiny, two_dates.scene, "[SEG] Image: 2 [SEG] [SEG]", [])
     assert seen == [4], "two dates of optical and SAR: four images, one pass"
     assert len(result.groundings) == 3
+
+
+def test_masks_may_be_drawn_on_the_optical_image_alone(two_dates) -> None:  # type: ignore[no-untyped-def]
+    pair = two_dates.scene.pairs[0]
+    model, processor = make_tiny(mask_images="optical")  # type: ignore[arg-type]
+    state = torch.randn(model.config.vlm_config.text_config.hidden_size, generator=torch.Generator().manual_seed(0))
+    both = encode_scene(model, processor.image_processor.prepare_scene(Scene((pair,))))
+    alone = encode_scene(model, processor.image_processor.prepare_scene(Scene.of(optical=[pair.optical])))
+    radar = encode_scene(model, processor.image_processor.prepare_scene(Scene.of(sar=[pair.sar])))
+    with torch.inference_mode():
+        masks = [ground(model, encoded, 0, state)[0] for encoded in (both, alone, radar)]
+        fused = ground(make_tiny()[0], both, 0, state)[0]
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2]) and not torch.equal(masks[0], fused)

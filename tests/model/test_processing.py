@@ -277,3 +277,10 @@ def test_processor_tokenizer_and_template_survive_the_disk(tiny: Loaded, tmp_pat
         assert torch.equal(
             processor.image_processor.prepare_scene(scene).tiles, again.image_processor.prepare_scene(scene).tiles
         )
+
+
+def test_polarisations_are_shown_in_the_order_asked_for(tiny: Loaded, two_dates) -> None:  # type: ignore[no-untyped-def]
+    pair = two_dates.scene.pairs[0]
+    processor = TerraScopeImageProcessor(sar_order="vh_vv")
+    assert torch.equal(processor.show(pair.sar), TerraScopeImageProcessor().show(pair.sar)[[1, 0, 2]])
+    assert torch.equal(processor.show(pair.optical), TerraScopeImageProcessor().show(pair.optical))

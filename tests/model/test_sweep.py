@@ -139,7 +139,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(tiny: Loaded, large: Scene, mon
 
 def test_another_question_scene_or_view_is_another_sweep(tiny: Loaded, large: Scene) -> None:
     def name(scene: Scene, asked: list[Query], settings: SweepSettings) -> Path:
-        return Unfinished(*sweeping._what_decides(tiny[0], scene, asked, settings)).path
+        return Unfinished(*sweeping._what_decides(tiny[0], tiny[1].image_processor, scene, asked, settings)).path
 
     asked = queries(tiny, 0, 1)
     darker = replace(large.pairs[0].optical, pixels=large.pairs[0].optical.pixels * np.float32(0.5))

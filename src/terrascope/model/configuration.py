@@ -9,7 +9,7 @@ from typing import Any
 from transformers import InternVLConfig, PreTrainedConfig, Sam2Config
 
 from terrascope.choice import ChoiceRule
-from terrascope.model.profiles import MaskChoice, MaskResize, Routing, Thinning, TokenRule
+from terrascope.model.profiles import MaskChoice, MaskImages, MaskResize, Routing, Thinning, TokenRule
 
 
 class TerraScopeConfig(PreTrainedConfig):
@@ -30,6 +30,7 @@ class TerraScopeConfig(PreTrainedConfig):
         first_token_if_empty: a mask that selects no token gives the first one.
         mask_choice: the mask decoder's one mask (`single`), or the `best` by its estimate of three.
         mask_resize: mask logits are resized `direct` to the scene, or to SAM-2's input first (`by_input`).
+        mask_images: SAM-2 draws on `all` images of a pair and fuses them, or on the `optical` one where there is one.
         routing: a [SEG] lies on the image that "Image: t" names (`indicator`), or on each in turn (`round_robin`).
         stop_tokens: tokens that end the reasoning beside the end of text.
         max_masks: generation stops after so many [SEG] tokens.
@@ -55,6 +56,7 @@ class TerraScopeConfig(PreTrainedConfig):
         first_token_if_empty: bool = False,
         mask_choice: MaskChoice = "single",
         mask_resize: MaskResize = "direct",
+        mask_images: MaskImages = "all",
         routing: Routing = "indicator",
         stop_tokens: Sequence[str] = (),
         max_masks: int = 20,
@@ -77,6 +79,7 @@ class TerraScopeConfig(PreTrainedConfig):
         self.first_token_if_empty = first_token_if_empty
         self.mask_choice = mask_choice
         self.mask_resize = mask_resize
+        self.mask_images = mask_images
         self.routing = routing
         self.stop_tokens = list(stop_tokens)
         self.max_masks = max_masks

@@ -169,7 +169,7 @@ def ground(
     elsewhere the one that was measured decides. The confidence is the mean probability inside the mask; for an empty
     mask, one minus the highest probability anywhere.
     """
-    places = [encoded.pairs[pair][kind] for kind in ("optical", "sar") if kind in encoded.pairs[pair]]
+    places = [encoded.pairs[pair][kind] for kind in drawn_on(model.config, tuple(encoded.pairs[pair]))]
     rows = torch.tensor(places, device=model.device)
     states = seg_state.expand(len(places), 1, -1)
     logits, _ = model.decode_masks(encoded.embeddings[rows], states)
@@ -301,6 +301,13 @@ def reason(
             break
     shown = token_ids[:-1] if token_ids and token_ids[-1] in end_ids else token_ids
     return Reasoning(tokenizer.decode(shown), tuple(token_ids), tuple(groundings), finish_reason, record)
+
+
+def drawn_on(config: TerraScopeConfig, kinds: Sequence[str]) -> tuple[str, ...]:
+    """Of the kinds of image that a pair has, those on which masks are drawn, the optical one first."""
+    if config.mask_images == "optical" and "optical" in kinds:
+        return ("optical",)
+    return tuple(kind for kind in ("optical", "sar") if kind in kinds)
 
 
 def route(config: TerraScopeConfig, text: str, num_masks: int, num_pairs: int) -> int:

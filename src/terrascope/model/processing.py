@@ -12,12 +12,12 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
 from terrascope.errors import QuestionError, ScaleError
-from terrascope.model.profiles import PromptStyle, Resampling
+from terrascope.model.profiles import PromptStyle, Resampling, SarOrder
 from terrascope.model.tiles import TileLayout, choose_layout, cut_tiles, resize_image
 from terrascope.quantities import format_area, format_distance
 from terrascope.question import LETTERS
 from terrascope.rasters.sensors import render
-from terrascope.scene import Scene
+from terrascope.scene import Observation, Scene
 
 IMAGE_START, IMAGE_TOKEN, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
 
@@ -74,6 +74,7 @@ class TerraScopeImageProcessor(BaseImageProcessor):
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
         resampling: Resampling = "float",
+        sar_order: SarOrder = "vv_vh",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -85,11 +86,18 @@ class TerraScopeImageProcessor(BaseImageProcessor):
         self.image_mean = list(image_mean)
         self.image_std = list(image_std)
         self.resampling: Resampling = resampling
+        self.sar_order: SarOrder = sar_order
 
     def normalize_pixels(self, pixels: Tensor) -> Tensor:
         """Subtract the mean and divide by the deviation per channel; pixels `[..., 3, H, W]`."""
         mean = torch.tensor(self.image_mean)[:, None, None]
         return (pixels - mean) / torch.tensor(self.image_std)[:, None, None]
+
+    def show(self, observation: Observation) -> Tensor:
+        """The picture `[3, H, W]` in 0..1 of an observation, its channels in the order that the model learned."""
+        picture = torch.from_numpy(render(observation))
+        swapped = observation.modality == "sar" and self.sar_order == "vh_vv"
+        return picture[[1, 0, 2]] if swapped else picture
 
     def view_for_masks(self, picture: Tensor) -> Tensor:
         """A picture `[3, H, W]` in 0..1 as SAM-2 takes it: stretched to its square `[3, S', S']`, normalised."""
@@ -113,7 +121,7 @@ class TerraScopeImageProcessor(BaseImageProcessor):
         tiles, sam_images, valid = [], [], []
         layout = self.layout_of(scene.shape, len(scene.pairs))
         for observation in scene.observations:
-            picture = torch.from_numpy(render(observation))
+            picture = self.show(observation)
             tiles.append(cut_tiles(picture, layout, self.tile_size, self.resampling))
             sam_images.append(self.view_for_masks(picture))
             valid.append(torch.from_numpy(observation.valid))

@@ -27,8 +27,14 @@ MaskResize = Literal["direct", "by_input"]
 Routing = Literal["indicator", "round_robin"]
 """The image of a [SEG]: the one that "Image: t" names, or each in turn."""
 
+MaskImages = Literal["all", "optical"]
+"""The images of a pair on which SAM-2 draws: both, fused; or the optical one where there is one."""
+
 PromptStyle = Literal["described", "plain"]
 """What stands before a question: each image with number, date and kind, and the scale; or the images alone."""
+
+SarOrder = Literal["vv_vh", "vh_vv"]
+"""The polarisations that a SAR image shows as red and green."""
 
 Resampling = Literal["float", "pillow"]
 """How images are resized: bicubic and antialiased in floating point, or Pillow's bicubic on 8-bit channels."""
@@ -53,11 +59,12 @@ PROFILES: dict[str, Profile] = {
             "first_token_if_empty": False,
             "mask_choice": "single",
             "mask_resize": "direct",
+            "mask_images": "all",
             "routing": "indicator",
             "stop_tokens": (),
         },
         processor={"prompt_style": "described"},
-        image_processor={"resampling": "float"},
+        image_processor={"resampling": "float", "sar_order": "vv_vh"},
     ),
     "release": Profile(
         model={
@@ -68,11 +75,12 @@ PROFILES: dict[str, Profile] = {
             "first_token_if_empty": True,
             "mask_choice": "best",
             "mask_resize": "by_input",
+            "mask_images": "optical",
             "routing": "round_robin",
             "stop_tokens": ("<|end|>",),
         },
         processor={"prompt_style": "plain"},
-        image_processor={"resampling": "pillow"},
+        image_processor={"resampling": "pillow", "sar_order": "vh_vv"},
     ),
 }
 

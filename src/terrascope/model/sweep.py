@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from terrascope.model.generation import drawn_on
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeImageProcessor
 from terrascope.model.unfinished import Unfinished
 from terrascope.model.views import Axis
-from terrascope.rasters.sensors import render, render_overview, shown_bands
-from terrascope.scene import Scene
+from terrascope.rasters.sensors import render_overview, shown_bands
+from terrascope.scene import Observation, Scene
 
 Progress = Callable[[int, int], None]
 """Called with the number of views that are done, and of all views."""
@@ -88,7 +89,7 @@ def sweep(
     height, width = scene.shape
     rows, columns = (Axis(side, settings.view, settings.overlap) for side in (height, width))
     num_views, row_views = len(rows.starts) * len(columns.starts), len(columns.starts)
-    unfinished = Unfinished(*_what_decides(model, scene, queries, settings))
+    unfinished = Unfinished(*_what_decides(model, processor, scene, queries, settings))
     state = unfinished.load() or {
         "next_row": np.zeros(1, np.int64),
         "masks": np.zeros((len(queries), height, (width + 7) // 8), np.uint8),
@@ -105,7 +106,7 @@ def sweep(
         _add_row(model, processor, scene, queries, settings, place, rows.weights[number], columns, logits)
         stop = rows.starts[number + 1] if number + 1 < len(rows.starts) else height
         done = stop - place.start
-        _finish(scene, queries, logits[:, :done], slice(place.start, stop), masks, highest, inside)
+        _finish(model, scene, queries, logits[:, :done], slice(place.start, stop), masks, highest, inside)
         logits[:, : rows.size - done] = logits[:, done:].copy()
         logits[:, rows.size - done :] = 0
         if stop < height and time.monotonic() - saved_at > _SAVE_EVERY_S:
@@ -140,9 +141,9 @@ def _add_row(
         states = torch.stack([queries[number].state for number in asked]).to(model.device)
         images = [
             image.window(place, slice(0, columns.length), shown_bands(image))
-            for image in scene.pairs[pair_number].observations
+            for image in _drawn_on(model, scene, pair_number)
         ]
-        pictures = [torch.from_numpy(render(image)) for image in images]
+        pictures = [processor.show(image) for image in images]
         valid = [torch.from_numpy(image.valid) for image in images]
         seen = torch.stack(valid).any(0)
         wanted = [v for v in range(len(columns.starts)) if bool(seen[:, columns.slice(v)].any())]
@@ -172,6 +173,7 @@ def _decode(
 
 
 def _finish(
+    model: TerraScopeForConditionalGeneration,
     scene: Scene,
     queries: Sequence[Query],
     logits: NDArray[np.float32],
@@ -182,7 +184,7 @@ def _finish(
 ) -> None:
     """Write rows to which no further view adds into the masks (bits), and take up what the confidence needs."""
     for number, query in enumerate(queries):
-        seen = np.logical_or.reduce([image.valid[place] for image in scene.pairs[query.pair].observations])
+        seen = np.logical_or.reduce([image.valid[place] for image in _drawn_on(model, scene, query.pair)])
         values = logits[number]
         mask = (values > 0) & seen
         masks[number, place] = np.packbits(mask, axis=1)
@@ -191,8 +193,18 @@ def _finish(
         inside[number] += float((1 / (1 + np.exp(-values[mask]))).sum(dtype=np.float64))
 
 
+def _drawn_on(model: TerraScopeForConditionalGeneration, scene: Scene, pair: int) -> list[Observation]:
+    """The images of a pair on which masks are drawn, the optical one first."""
+    images = {image.modality: image for image in scene.pairs[pair].observations}
+    return [images[kind] for kind in drawn_on(model.config, tuple(images))]  # type: ignore[index]
+
+
 def _what_decides(
-    model: TerraScopeForConditionalGeneration, scene: Scene, queries: Sequence[Query], settings: SweepSettings
+    model: TerraScopeForConditionalGeneration,
+    processor: TerraScopeImageProcessor,
+    scene: Scene,
+    queries: Sequence[Query],
+    settings: SweepSettings,
 ) -> list[bytes]:
     """Bytes of all that decides a sweep's result: the scene as it is seen, the queries, the weights, the settings."""
     pictures = [render_overview(image, _FINGERPRINT_SIDE).tobytes() for image in scene.observations]
@@ -201,4 +213,5 @@ def _what_decides(
         parameter.detach().flatten()[:16].float().cpu().numpy().tobytes()
         for parameter in (*model.sam.parameters(), *model.seg_projection.parameters(), *model.mask_fusion.parameters())
     ]
-    return [repr((scene.shape, [query.pair for query in queries], settings)).encode(), *pictures, *states, *weights]
+    rules = (scene.shape, [query.pair for query in queries], settings, str(model.config), str(processor))
+    return [repr(rules).encode(), *pictures, *states, *weights]
