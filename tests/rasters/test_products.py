@@ -247,6 +247,10 @@ def test_dates_of_band_files_must_agree(tmp_path: Path) -> None:
     paths = [write_image(tmp_path / f"2024050{day}_B0{day}.tif") for day in (2, 3)]
     assert find_product(paths).date is None
     assert find_product(paths[:1]).date == datetime.date(2024, 5, 2)
+    assert find_product(tmp_path).date is None
+    paths[1].rename(tmp_path / "20240502_B03.tif")
+    (tmp_path / "notes.txt").write_text("no image, no day")
+    assert find_product(tmp_path).date == datetime.date(2024, 5, 2)
 
 
 def test_what_is_no_product_is_left_to_the_reader(tmp_path: Path) -> None:

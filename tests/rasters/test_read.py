@@ -249,9 +249,11 @@ def test_linear_power_is_refused_unless_it_is_named(tmp_path: Path) -> None:
 def test_numbers_that_the_sensor_cannot_store_are_refused(tmp_path: Path) -> None:
     names = ("B02", "B03", "B04")
     stretched = write_tif(tmp_path / "a.tif", np.full((3, 4, 4), 200, np.uint8), names=names, **UTM)
-    with pytest.raises(SceneError, match="sentinel-2-8bit"):
-        read_observation(stretched)
-    np.testing.assert_allclose(render(read_observation(stretched, sensor="sentinel-2-8bit")), 200 / 255, rtol=1e-6)
+    with pytest.raises(SceneError, match="--sensor sentinel-2-8bit"):
+        read_observation(stretched, sensor="sentinel-2")
+    told = read_observation(stretched)
+    assert told.sensor == "sentinel-2-8bit" and told.evidence[-1] == "sentinel-2-8bit: by its 8-bit numbers"
+    np.testing.assert_allclose(render(told), 200 / 255, rtol=1e-6)
     reflectance = write_tif(tmp_path / "b.tif", np.full((3, 4, 4), 0.2, np.float32), names=names, **UTM)
     with pytest.raises(SceneError, match="sentinel-2-reflectance"):
         read_observation(reflectance)

@@ -136,6 +136,9 @@ class _Match:
 
 def _with_what_is_open(reading: Reading, layers: Sequence[Layer]) -> Reading:
     """Say of an inferred sensor what its bands' names leave open: the offset, or the unit of backscatter."""
+    if reading.sensor.name == "sentinel-2" and all(layer.dtype == "uint8" for layer in reading.bands.values()):
+        stretched = SENSORS["sentinel-2-8bit"]
+        return replace(reading, sensor=stretched, evidence=(*reading.evidence, f"{stretched.name}: by its 8-bit numbers"))
     if reading.sensor.name == "sentinel-2":
         return replace(reading, assumptions=(_ASSUMED_WITHOUT_OFFSET,), undecided=_WITH_OR_WITHOUT_OFFSET)
     if reading.sensor.name != "sentinel-1":

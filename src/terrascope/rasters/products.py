@@ -82,7 +82,9 @@ def find_product(path_or_paths: ImagePath, *, allow_virtual: bool = False) -> Pr
         given = os.fsdecode(path_or_paths)
         _refuse_archive(given)
         if os.path.isdir(given):
-            return _dated(_product_in_folder(given), [os.path.basename(os.path.abspath(given))], {})
+            product = _dated(_product_in_folder(given), [os.path.basename(os.path.abspath(given))], {})
+            inside = [Path(path).stem for path in product.files or _files_in(given)]
+            return _dated(product, [name for name in inside if holds_day(name)], {})
         paths = [given]
     elif isinstance(path_or_paths, list | tuple) and all(
         isinstance(p, str | bytes | os.PathLike) for p in path_or_paths
