@@ -176,3 +176,10 @@ def test_geocentric_places_are_those_of_proj() -> None:
         650_000 + 10 * x, 5_000_000 - 10 * y, np.zeros(2)
     )
     np.testing.assert_allclose(georeference.to_geocentric(x, y), np.stack(expected, axis=-1), atol=1e-3)
+
+
+@pytest.mark.parametrize("pixel", [1e-12, 1e-5])
+def test_pixels_without_a_size_on_the_ground_are_refused(pixel: float) -> None:
+    georeference = Georeference(crs=CRS("EPSG:2056"), transform=Affine(pixel, 0, 2_600_000, 0, -pixel, 1_200_000))
+    with pytest.raises(ScaleError, match="which is impossible; give --gsd METRES"):
+        georeference.pixel_size(3, 2)

@@ -124,12 +124,18 @@ class Counted:
     """A store that serves windows of a known image and counts the pixels that it was asked for."""
 
     def __init__(self, pixels: np.ndarray) -> None:
-        self.held, self.shape, self.largest = pixels, pixels.shape, 0
+        self.held, self.shape, self.largest, self.reduced = pixels, pixels.shape, 0, None
 
     def read(self, bands, rows: slice, columns: slice) -> np.ndarray:
         found = self.held[list(bands), rows, columns]
         self.largest = max(self.largest, found.size)
         return found
+
+    def parts(self, bands):
+        for top in range(0, self.shape[1], 7):
+            for left in range(0, self.shape[2], 9):
+                part = slice(top, min(top + 7, self.shape[1])), slice(left, min(left + 9, self.shape[2]))
+                yield part, self.read(bands, *part)
 
 
 def test_images_on_disk_are_read_by_windows() -> None:
@@ -139,10 +145,21 @@ def test_images_on_disk_are_read_by_windows() -> None:
     assert np.array_equal(stored.window(slice(3, 9), slice(4, 7)).pixels, image.pixels[:, 3:9, 4:7])
     assert np.array_equal(stored.band("B04"), image.pixels[1])
     store.largest = 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("terrascope.scene._STRIP_PIXELS", 256)
-        assert np.array_equal(stored.overview(16, ["B03"]).pixels, image.overview(16, ["B03"]).pixels)
-    assert store.largest == 256
+    small, of_memory = stored.overview(16, ["B03"]), image.overview(16, ["B03"])
+    np.testing.assert_allclose(small.pixels, of_memory.pixels, rtol=1e-6)
+    assert small.valid.all() and store.largest == 7 * 9
+    store.largest = 0
+    assert stored.overview(16, ["B03"]).pixels is small.pixels and store.largest == 0
+
+
+def test_a_kept_overview_is_of_these_bands_this_size_and_this_mask() -> None:
+    image = ramp(64, 32)
+    stored = replace(image, pixels=Counted(image.pixels))
+    stored.overview(16, ["B03"])
+    assert np.array_equal(stored.overview(16, ["B04"]).pixels, image.overview(16, ["B04"]).pixels)
+    assert stored.overview(8, ["B04"]).shape == (8, 4)
+    half = replace(stored, valid=np.arange(64)[:, None] + np.zeros(32, int) < 32)
+    assert half.overview(8, ["B04"]).valid.sum() == 16
 
 
 def test_pair_is_valid_where_either_image_is() -> None:

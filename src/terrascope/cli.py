@@ -87,6 +87,22 @@ AllowVirtual = Annotated[
     bool, typer.Option("--allow-virtual", help="Also open virtual rasters (VRT, /vsi...), which may lead anywhere.")
 ]
 Model = Annotated[str, typer.Option("--model", metavar="NAME", help="nano, a folder, or a repository of the hub.")]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="NAME", help="auto (a CUDA device if there is one), cpu, cuda, cuda:1, or mps."),
+]
+NumberFormat = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    typer.Option("--dtype", help="Number format; auto: the model's own on a GPU, float32 for small models on a CPU."),
+]
+Bits = Annotated[
+    Optional[Literal["8bit", "4bit"]],  # noqa: UP045
+    typer.Option("--quantization", help="Fewer bits for the language model; needs bitsandbytes and a CUDA device."),
+]
+ProfileName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--profile", metavar="NAME", help="Behave as in the paper (paper) or as the released code (release)."),
+]
 Out = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--out", metavar="DIR", help="Write the answer there: report.html, answer.json, and masks for a GIS."),
@@ -133,6 +149,10 @@ def ask(
     bbox: BoundingBox = None,
     allow_virtual: AllowVirtual = False,
     model: Model = "nano",
+    device: Device = "auto",
+    dtype: NumberFormat = "auto",
+    quantization: Bits = None,
+    profile: ProfileName = None,
     look: LookName = "auto",
     out: Out = None,
     as_json: AsJson = False,
@@ -142,7 +162,8 @@ def ask(
 
     scene = _open(optical, sar, date, sensor, sar_sensor, gsd, reference, bbox, allow_virtual)
     question, options = check_question(scene, question, choice or ())
-    _answer(lambda predictor, how: predictor.ask(scene, question, options=options, **how), model, look, out, as_json)
+    loading = {"name": model, "device": device, "dtype": dtype, "quantization": quantization, "profile": profile}
+    _answer(lambda predictor, how: predictor.ask(scene, question, options=options, **how), loading, look, out, as_json)
 
 
 @app.command()
@@ -158,13 +179,18 @@ def segment(
     bbox: BoundingBox = None,
     allow_virtual: AllowVirtual = False,
     model: Model = "nano",
+    device: Device = "auto",
+    dtype: NumberFormat = "auto",
+    quantization: Bits = None,
+    profile: ProfileName = None,
     look: LookName = "auto",
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Segment one class on a scene."""
     scene = _open(optical, sar, date, sensor, sar_sensor, gsd, reference, bbox, allow_virtual)
-    _answer(lambda predictor, how: predictor.segment(scene, class_name, **how), model, look, out, as_json)
+    loading = {"name": model, "device": device, "dtype": dtype, "quantization": quantization, "profile": profile}
+    _answer(lambda predictor, how: predictor.segment(scene, class_name, **how), loading, look, out, as_json)
 
 
 @app.command()
@@ -181,13 +207,18 @@ def ground(
     bbox: BoundingBox = None,
     allow_virtual: AllowVirtual = False,
     model: Model = "nano",
+    device: Device = "auto",
+    dtype: NumberFormat = "auto",
+    quantization: Bits = None,
+    profile: ProfileName = None,
     look: LookName = "auto",
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the masks of a text that is already written."""
     scene = _open(optical, sar, date, sensor, sar_sensor, gsd, reference, bbox, allow_virtual)
-    _answer(lambda predictor, how: predictor.ground(scene, question, text, **how).answer, model, look, out, as_json)
+    loading = {"name": model, "device": device, "dtype": dtype, "quantization": quantization, "profile": profile}
+    _answer(lambda predictor, how: predictor.ground(scene, question, text, **how).answer, loading, look, out, as_json)
 
 
 @app.command()
@@ -202,6 +233,9 @@ def info(
     sensor: SensorName = None,
     sar_sensor: SarSensorName = None,
     gsd: Gsd = None,
+    reference: Reference = None,
+    bbox: BoundingBox = None,
+    allow_virtual: AllowVirtual = False,
     picture: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--picture", metavar="FILE.png", help="Write a small picture of what the model will see."),
@@ -211,19 +245,31 @@ def info(
     """Say what is understood of images, from which evidence, and what is assumed."""
     from terrascope.info import look_at, write_picture
     from terrascope.info_printout import print_info
+    from terrascope.progress import Waiting
+    from terrascope.rasters.grids import check_box
 
-    understood = look_at(
-        [_files_of(value) for value in files or ()],
-        optical=[_files_of(value) for value in optical or ()],
-        sar=[_files_of(value) for value in sar or ()],
-        dates=date or None,
-        sensor=sensor,
-        sar_sensor=sar_sensor,
-        gsd_m=gsd,
-    )
-    if picture is not None:
-        write_picture(understood, picture)
-    described = understood.to_dict()
+    with Waiting("reading the images") as waiting:
+
+        def advance(_: str, done: int, total: int) -> None:
+            waiting.advance(done, total)
+
+        understood = look_at(
+            [_files_of(value) for value in files or ()],
+            optical=[_files_of(value) for value in optical or ()],
+            sar=[_files_of(value) for value in sar or ()],
+            dates=date or None,
+            sensor=sensor,
+            sar_sensor=sar_sensor,
+            gsd_m=gsd,
+            reference=reference,
+            bbox=None if bbox is None else check_box(bbox.split(",")),
+            allow_virtual=allow_virtual,
+            progress=advance,
+        )
+        if picture is not None:
+            write_picture(understood, picture)
+        waiting.say("looking at the values")
+        described = understood.to_dict(advance)
     if as_json:
         typer.echo(json.dumps(described, ensure_ascii=False, indent=2, allow_nan=False))
     else:
@@ -236,12 +282,17 @@ def info(
 def demo(
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where the files of the answer go.")] = "out/demo",
     model: Model = "nano",
+    device: Device = "auto",
+    dtype: NumberFormat = "auto",
+    quantization: Bits = None,
+    profile: ProfileName = None,
 ) -> None:
     """Ask a question about a scene that the program generates."""
     from terrascope.sources.synthetic import demo_scene
 
     scene = demo_scene()
-    _answer(lambda predictor, how: predictor.ask(scene, DEMO_QUESTION, **how), model, "auto", out, as_json=False)
+    loading = {"name": model, "device": device, "dtype": dtype, "quantization": quantization, "profile": profile}
+    _answer(lambda predictor, how: predictor.ask(scene, DEMO_QUESTION, **how), loading, "auto", out, as_json=False)
 
 
 @app.command()
@@ -280,6 +331,30 @@ def export(
         report = export_release(source, target, progress=waiting.advance)
     left_out = f"; left out: {', '.join(report.dropped)}" if report.dropped else ""
     typer.echo(f"{target}: {report.num_tensors} tensors{left_out}")
+
+
+@app.command("compose")
+def compose_parts(
+    places: Annotated[
+        list[str], typer.Argument(metavar="[VLM SAM] DST", help="Folders or hub ids of the parts; the folder to make.")
+    ],
+    preset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--preset", metavar="SIZE", help="1b, 2b, 8b or 14b: the parts of that size."),
+    ] = None,
+) -> None:
+    """Join a vision-language model and a mask decoder to an untrained model, for training."""
+    from terrascope.progress import Waiting
+
+    *parts, target = places
+    vlm, sam = parts if len(parts) == 2 else (parts[0] if parts else None, None)
+    with Waiting("composing"):
+        from terrascope.model import TerraScope
+        from terrascope.model.release.convert import new_folder
+
+        with new_folder(Path(target)) as folder:
+            TerraScope.compose(vlm, sam, preset=preset).save_pretrained(str(folder))
+    typer.echo(f"{target}: an untrained model; it needs training before it can answer")
 
 
 @app.command()
@@ -351,7 +426,9 @@ def _files_of(value: str) -> str | list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def _answer(use: Use, model: str, look: Literal["auto", "whole", "views"], out: str | None, as_json: bool) -> None:
+def _answer(
+    use: Use, loading: dict[str, Any], look: Literal["auto", "whole", "views"], out: str | None, as_json: bool
+) -> None:
     """Load the model, let it answer, save the answer where wanted, and print it."""
     from terrascope.output import check_folder
     from terrascope.printout import print_answer
@@ -362,7 +439,8 @@ def _answer(use: Use, model: str, look: Literal["auto", "whole", "views"], out: 
     with Waiting("loading the model") as waiting:
         from terrascope.model import GenerationSettings, TerraScope
 
-        predictor = TerraScope.from_pretrained(model)
+        tell = partial(waiting.console.print, highlight=False, soft_wrap=True)
+        predictor = TerraScope.from_pretrained(**loading, progress=waiting.advance, tell=tell)
         waiting.say("looking at the scene")
         answer = use(predictor, {"settings": GenerationSettings(look=look), "progress": waiting.advance})
         waiting.say("writing the answer")

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
 from terrascope.errors import ScaleError
 
 if TYPE_CHECKING:
-    from affine import Affine
     from pyproj import CRS, Geod, Transformer
 
 _MAX_SAMPLED_ROWS = 257
@@ -87,7 +87,9 @@ class Georeference:
         """The georeference of a part of the grid whose first pixel is the grid's pixel (`row`, `column`)."""
         if self.transform is None:
             return self
-        return replace(self, transform=self.transform @ self.transform.translation(column, row))
+        a, b, c, d, e, f = tuple(self.transform)[:6]
+        # As products of affine 2 and of affine 3 are written in different ways.
+        return replace(self, transform=Affine(a, b, a * column + b * row + c, d, e, d * column + e * row + f))
 
     def scaled(self, row_factor: float, column_factor: float) -> Georeference:
         """The georeference of the grid resampled to pixels so many times as high and as wide.
@@ -97,7 +99,9 @@ class Georeference:
         gsd_m = None if self.gsd_m is None else self.gsd_m * (row_factor * column_factor) ** 0.5
         if self.transform is None:
             return replace(self, gsd_m=gsd_m)
-        return replace(self, transform=self.transform @ self.transform.scale(column_factor, row_factor), gsd_m=gsd_m)
+        a, b, c, d, e, f = tuple(self.transform)[:6]
+        transform = Affine(a * column_factor, b * row_factor, c, d * column_factor, e * row_factor, f)
+        return replace(self, transform=transform, gsd_m=gsd_m)
 
     def to_lonlat(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Longitude and latitude (WGS 84, degrees) of pixel coordinates: columns `x`, rows `y`, of one shape.
@@ -115,7 +119,7 @@ class Georeference:
         edges of its zone. Areas are right to 0.1 % for pixels up to 1 degree.
 
         Raises:
-            ScaleError: nothing is known of the scale.
+            ScaleError: nothing is known of the scale, or it is below a millimetre.
         """
         if self.gsd_m is not None:
             side = np.full(height, float(self.gsd_m))
@@ -135,6 +139,12 @@ class Georeference:
             basis += ", at the centre column"
         rows = np.arange(height, dtype=np.float64)
         width_m, height_m, area_m2 = (np.interp(rows, sampled, size @ shares) for size in sizes)
+        smallest = min(float(width_m.min()), float(height_m.min()))
+        if not (smallest >= MIN_GSD_M and area_m2.min() > 0):
+            raise ScaleError(
+                f"by its CRS and transform the scene has pixels of {smallest:g} m, which is impossible; "
+                "give --gsd METRES"
+            )
         area = sizes[2]
         is_even = bool((np.ptp(area, axis=1) <= _EVEN * area.max(axis=1)).all())
         return PixelSize(

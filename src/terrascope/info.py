@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,16 @@ from terrascope.errors import ScaleError, SceneError
 from terrascope.output import written_together
 from terrascope.rasters.bands import tell_modality
 from terrascope.rasters.files import ImagePath, describe_file, find_files
+from terrascope.rasters.grids import LonLatBox
 from terrascope.rasters.products import find_product
 from terrascope.rasters.read import open_scene
 from terrascope.rasters.registry import Sensor
 from terrascope.rasters.sensors import SENSORS, render_overview, sensor_named
+from terrascope.rasters.store import Progress
 from terrascope.scene import Modality, Observation, Scene
 
 PICTURE_SIDE = 512
 """Longest side of the picture of an image, in pixels."""
-
-_STRIP_PIXELS = 4_000_000
-"""Pixels of all bands that are held at a time while values are looked at."""
 
 _UNITS = {"reflectance": "reflectance", "digital number": "digital number"}
 """Unit of an observation's pixels by the quantity that its sensor stores; any other has become decibels."""
@@ -47,10 +45,10 @@ class SceneInfo:
     scene: Scene | None = None
     problem: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """The same as JSON knows it."""
+    def to_dict(self, progress: Progress | None = None) -> dict[str, Any]:
+        """The same as JSON knows it. All pixels are gone through for their values; `progress` is as in `look_at`."""
         return {
-            "images": [_describe_image(scene) for scene in self.images],
+            "images": [_describe_image(scene, progress) for scene in self.images],
             "scene": None if self.scene is None else _describe_scene(self.scene),
             "problem": self.problem or None,
         }
@@ -65,14 +63,19 @@ def look_at(
     sensor: str | None = None,
     sar_sensor: str | None = None,
     gsd_m: float | None = None,
+    reference: Modality | None = None,
+    bbox: LonLatBox | None = None,
     allow_virtual: bool = False,
+    progress: Progress | None = None,
 ) -> SceneInfo:
     """Read images, each for itself and then together.
 
     Args:
         images: images whose modality is told by evidence; they come before those of `optical` and `sar`.
-        optical, sar, dates, sensor, sar_sensor, gsd_m, allow_virtual: as for `rasters.read.open_scene`. A sensor that
-            is named for one modality only decides the modality of `images`.
+        optical, sar, dates, sensor, sar_sensor, gsd_m, allow_virtual, progress: as for `rasters.read.open_scene`. A
+            sensor that is named for one modality only decides the modality of `images`.
+        reference: whose grid they are on together, as there.
+        bbox: west, south, east and north in degrees: the part to look at, of each image and of all together.
 
     Raises:
         SceneError: no image was given, or one cannot be read.
@@ -90,7 +93,11 @@ def look_at(
     if not any(by_modality.values()):
         raise SceneError("no image was given; name at least one file or folder")
 
-    def open_images(which: Mapping[Modality, Sequence[ImagePath]], days: Sequence[datetime.date | str] | None) -> Scene:
+    def open_images(
+        which: Mapping[Modality, Sequence[ImagePath]],
+        days: Sequence[datetime.date | str] | None,
+        grid_of: Modality | None,
+    ) -> Scene:
         return open_scene(
             optical=which.get("optical", ()),
             sar=which.get("sar", ()),
@@ -98,15 +105,18 @@ def look_at(
             sensor=sensor,
             sar_sensor=sar_sensor,
             gsd_m=gsd_m,
+            reference=grid_of,
+            bbox=bbox,
             allow_virtual=allow_virtual,
+            progress=progress,
         )
 
     num_images = sum(map(len, by_modality.values()))
     if num_images == 1:
-        return SceneInfo(images=(open_images(by_modality, dates),))
-    alone = tuple(open_images({told: [image]}, None) for told, kind in by_modality.items() for image in kind)
+        return SceneInfo(images=(open_images(by_modality, dates, reference),))
+    alone = tuple(open_images({told: [image]}, None, None) for told, kind in by_modality.items() for image in kind)
     try:
-        return SceneInfo(images=alone, scene=open_images(by_modality, dates))
+        return SceneInfo(images=alone, scene=open_images(by_modality, dates, reference))
     except SceneError as error:
         return SceneInfo(images=alone, problem=str(error))
 
@@ -124,7 +134,7 @@ def guess_modality(image: ImagePath, *, allow_virtual: bool = False) -> Modality
     return tell_modality([layer for path in paths for layer in describe_file(path, allow_virtual=allow_virtual)[0]])
 
 
-def _describe_image(scene: Scene) -> dict[str, Any]:
+def _describe_image(scene: Scene, progress: Progress | None) -> dict[str, Any]:
     (observation,) = scene.observations
     sensor = sensor_named(observation.sensor)
     unit = _UNITS.get(sensor.quantity, "decibels")
@@ -144,7 +154,7 @@ def _describe_image(scene: Scene) -> dict[str, Any]:
                 "unit": unit,
                 **values,
             }
-            for name, values in zip(observation.bands, _value_ranges(observation), strict=True)
+            for name, values in zip(observation.bands, _value_ranges(observation, progress), strict=True)
         ],
         "valid_share": float(observation.valid.mean()),
         "evidence": list(observation.evidence),
@@ -211,20 +221,20 @@ def _doubts(observation: Observation, sensor: Sensor) -> list[str]:
     ]
 
 
-def _value_ranges(observation: Observation) -> list[dict[str, float]]:
-    """Smallest, mean and largest valid value of each band, gathered strip by strip."""
+def _value_ranges(observation: Observation, progress: Progress | None) -> list[dict[str, float]]:
+    """Smallest, mean and largest valid value of each band, gathered part by part."""
     height, width = observation.shape
     num_bands = len(observation.bands)
     low, high, total, count = np.full(num_bands, np.inf), np.full(num_bands, -np.inf), np.zeros(num_bands), 0
-    rows_at_once = max(1, _STRIP_PIXELS // (width * num_bands))
-    edges = [*range(0, height, rows_at_once), height]
-    for top, bottom in pairwise(edges):
-        strip = observation.window(slice(top, bottom), slice(0, width))
-        numbers = np.asarray(strip.pixels)[:, strip.valid]
+    for (rows, columns), pixels in observation.parts():
+        valid = observation.valid[rows, columns]
+        numbers = pixels.reshape(num_bands, -1) if valid.all() else pixels[:, valid]
         if numbers.size:
             low, high = np.minimum(low, numbers.min(axis=1)), np.maximum(high, numbers.max(axis=1))
             total += numbers.sum(axis=1, dtype=np.float64)
             count += numbers.shape[1]
+        if progress is not None and columns.stop == width:
+            progress(observation.source, rows.stop, height)
     means = total / count
     return [{"min": float(a), "mean": float(b), "max": float(c)} for a, b, c in zip(low, means, high, strict=True)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from terrascope.errors import SceneError
 from terrascope.georeference import Georeference
 from terrascope.landcover import Nomenclature
+from terrascope.reduction import Part, Reduced, Reduction, reduced_size
 
 if TYPE_CHECKING:
     from terrascope.rasters.files import ImagePath
@@ -25,7 +26,7 @@ OVERVIEW_SIDE = 2048
 """Longest side, in pixels, of the reduced scene that pictures and a first look are made from."""
 
 _STRIP_PIXELS = 4_000_000
-"""Pixels of one band that are held at a time while an image is reduced."""
+"""Pixels of one band that are given at a time where an image is gone through."""
 
 
 class PixelStore(Protocol):
@@ -37,6 +38,13 @@ class PixelStore(Protocol):
     def read(self, bands: Sequence[int], rows: slice, columns: slice) -> NDArray[np.float32]:
         """The bands of these numbers (from 0), float32 `[len(bands), rows, columns]`; unmeasured pixels are 0."""
         ...
+
+    def parts(self, bands: Sequence[int]) -> Iterator[tuple[Part, NDArray[np.float32]]]:
+        """Rows and columns of parts that cover all, each once, in one order always; and what `read` gives of them."""
+        ...
+
+    reduced: Reduced | None
+    """The last overview that was made, as each costs a pass over the files."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,38 +125,57 @@ class Observation:
         A pixel of the overview is the mean of the valid pixels below it, and valid if there is one. Memory is bounded
         by a strip of rows and the result.
         """
-        height, width = self.shape
         names = self.bands if bands is None else tuple(bands)
-        factor = max(height, width) / max_side
-        if factor <= 1:
-            return self.window(slice(0, height), slice(0, width), names)
-        size = (max(1, round(height / factor)), max(1, round(width / factor)))
-        row_edges, column_edges = (np.arange(n + 1) * side // n for n, side in zip(size, (height, width), strict=True))
-        pixels = np.zeros((len(names), *size), np.float32)
-        counts = np.zeros(size, np.float32)
-        rows_at_once = max(1, int(_STRIP_PIXELS / width / factor))
-        for first in range(0, size[0], rows_at_once):
-            last = min(first + rows_at_once, size[0])
-            top, bottom = int(row_edges[first]), int(row_edges[last])
-            groups = row_edges[first:last] - top
-            valid = self.valid[top:bottom]
-            counts[first:last] = _block_sums(valid.astype(np.float32), groups, column_edges[:-1])
-            strip = self._read(names, slice(top, bottom), slice(0, width))
-            for band, numbers in enumerate(strip):
-                pixels[band, first:last] = _block_sums(np.where(valid, numbers, 0), groups, column_edges[:-1])
+        size = reduced_size(self.shape, max_side)
+        if size == self.shape:
+            return self.window(slice(0, size[0]), slice(0, size[1]), names)
+        numbers = self._numbers_of(names)
+        reduced = None if isinstance(self.pixels, np.ndarray) else self.pixels.reduced
+        if reduced is None or not reduced.is_for(numbers, size, self.valid):
+            reduction = Reduction(len(names), self.shape, size)
+            for part, pixels in self._parts(numbers):
+                reduction.add(*reduction.summed(part, pixels, self.valid[part]))
+            reduced = reduction.result(numbers, self.valid)
+            if not isinstance(self.pixels, np.ndarray):
+                self.pixels.reduced = reduced
         return replace(
             self,
-            pixels=(pixels / np.maximum(counts, 1)).astype(np.float32),
+            pixels=reduced.pixels,
             bands=names,
-            valid=counts > 0,
-            georeference=self.georeference.scaled(height / size[0], width / size[1]),
+            valid=reduced.valid,
+            georeference=self.georeference.scaled(self.shape[0] / size[0], self.shape[1] / size[1]),
         )
 
-    def _read(self, names: Sequence[str], rows: slice, columns: slice) -> NDArray[np.float32]:
+    def parts(self, bands: Sequence[str] | None = None) -> Iterator[tuple[Part, NDArray[np.float32]]]:
+        """The whole image in parts that its files are quick to read: rows and columns, and pixels float32
+        `[bands, rows, columns]` of the part. Memory is bounded.
+
+        Args:
+            bands: names of the bands to read; None for all.
+
+        Raises:
+            SceneError: the observation has no such band.
+        """
+        yield from self._parts(self._numbers_of(self.bands if bands is None else bands))
+
+    def _parts(self, numbers: Sequence[int]) -> Iterator[tuple[Part, NDArray[np.float32]]]:
+        if not isinstance(self.pixels, np.ndarray):
+            yield from self.pixels.parts(numbers)
+            return
+        height, width = self.shape
+        rows_at_once = max(1, _STRIP_PIXELS // width)
+        for top in range(0, height, rows_at_once):
+            part = slice(top, min(top + rows_at_once, height)), slice(0, width)
+            yield part, self.pixels[numbers, part[0]]
+
+    def _numbers_of(self, names: Sequence[str]) -> list[int]:
         missing = next((name for name in names if name not in self.bands), None)
         if missing is not None:
             raise SceneError(f"{self.source}: no band {missing}; it has {', '.join(self.bands)}")
-        numbers = [self.bands.index(name) for name in names]
+        return [self.bands.index(name) for name in names]
+
+    def _read(self, names: Sequence[str], rows: slice, columns: slice) -> NDArray[np.float32]:
+        numbers = self._numbers_of(names)
         if isinstance(self.pixels, np.ndarray):
             return self.pixels[numbers, rows, columns]
         return self.pixels.read(numbers, rows, columns)
@@ -293,13 +320,6 @@ class Scene:
     @property
     def dates(self) -> tuple[datetime.date | None, ...]:
         return tuple(pair.date for pair in self.pairs)
-
-
-def _block_sums(
-    numbers: NDArray[np.float32], rows: NDArray[np.integer], columns: NDArray[np.integer]
-) -> NDArray[np.float32]:
-    """Sums float32 over the blocks of `numbers` that begin at these rows and columns."""
-    return np.add.reduceat(np.add.reduceat(numbers, rows, axis=0), columns, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from terrascope.errors import ModelError
-from terrascope.model import checkpoint
+from terrascope.model import checkpoint, hub
 from terrascope.model.checkpoint import load, locate, make_processor
 from terrascope.model.terrascope import TerraScope
 from tests.model.conftest import Loaded
@@ -53,7 +54,9 @@ def test_a_saved_model_loads_whole(tiny: Loaded, whole: Path) -> None:
     assert processor.tokenizer.get_vocab() == tiny[1].tokenizer.get_vocab()
     assert processor.system_prompt == ""
     half, _ = load(str(whole), dtype=torch.bfloat16)
-    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+    formats = {name.split(".")[0]: parameter.dtype for name, parameter in half.named_parameters()}
+    bfloat16 = dict.fromkeys(("vlm", "sam", "seg_projection"), torch.bfloat16)
+    assert formats == {**bfloat16, "mask_fusion": torch.float32}
 
 
 def test_a_processor_takes_its_sizes_from_the_configuration(tiny: Loaded) -> None:
@@ -70,19 +73,41 @@ def test_an_unknown_name_is_refused(name: str) -> None:
 
 def test_a_hub_id_is_left_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     assert locate("owner/name") == "owner/name"
-
-    asked_of: list[bool] = []
-    monkeypatch.setattr(checkpoint, "_hub_answers", lambda: False)
-
-    def offline(place: str, local_files_only: bool) -> None:
-        asked_of.append(local_files_only)
-        raise OSError(f"{place} is not a local folder and is not a valid model identifier\nmore advice")
-
-    monkeypatch.setattr(checkpoint.AutoProcessor, "from_pretrained", offline)
-    assert said("owner/name") == (
-        "model 'owner/name' cannot be loaded: owner/name is not a local folder and is not a valid model identifier"
+    monkeypatch.setattr(hub, "hub_answers", lambda: False)
+    assert said("owner/never-fetched") == (
+        "owner/never-fetched: the hub cannot be reached, and this model was not fetched before; "
+        "fetch it elsewhere and give its folder"
     )
-    assert asked_of == [True], "without the hub only what was fetched before is looked for"
+
+
+@pytest.fixture
+def cached(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of the hub with owner/name in it, and no network."""
+    repository = tmp_path / "hub" / "models--owner--name"
+    copytree(whole, repository / "snapshots" / "0123abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(hub, "hub_answers", lambda: False)
+    return repository
+
+
+def test_what_was_fetched_is_found_without_a_network(tiny: Loaded, cached: Path) -> None:
+    model, _ = load("owner/name")
+    assert torch.equal(model.state_dict()["vlm.lm_head.weight"], tiny[0].state_dict()["vlm.lm_head.weight"])
+    assert TerraScope.from_pretrained("owner/name").name == "owner/name"
+    (cached / "snapshots" / "0123abc" / "config.json").unlink()
+    assert said("owner/name") == ("owner/name: the repository has no config.json, so it holds no model; check its name")
+
+
+def test_a_name_that_the_hub_cannot_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "hub_answers", lambda: True)
+    assert said("owner/na me") == "owner/na me: the hub has no such repository, or it needs a login"
+
+
+def test_the_hub_is_not_asked_where_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert not hub.hub_answers()
 
 
 def test_missing_embedded_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

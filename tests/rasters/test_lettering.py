@@ -46,3 +46,10 @@ def test_any_text_is_wrapped_into_lines_that_fit_and_loses_nothing(text: str, wi
 @pytest.mark.parametrize("text", ["\ud800", "a\x00b", "\n", ""])
 def test_what_is_no_text_is_drawn_as_nothing_or_a_gap(text: str) -> None:
     assert np.array_equal(drawn(text), drawn(text.replace("\ud800", " ").replace("\x00", " ").replace("\n", " ")))
+
+
+def test_thousands_of_letters_without_a_space_take_no_time() -> None:
+    lines = wrap_lines("x" * 5000, size=14, width=300)
+    assert "".join(lines) == "x" * 5000
+    # Letters of one width fill every line alike; broken one by one from the end, this took half a minute.
+    assert len({len(line) for line in lines[:-1]}) == 1

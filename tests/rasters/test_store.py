@@ -159,7 +159,7 @@ def test_numbers_are_judged_in_stored_images_too(tmp_path: Path) -> None:
     stored = np.full((3, 50, 50), 200, np.uint8)
     path = write_tif(tmp_path / "a.tif", stored, ("B02", "B03", "B04"), **utm(10))
     with pytest.raises(SceneError, match="sentinel-2-8bit"):
-        read_observation(path, in_memory_pixels=10)
+        read_observation(path, sensor="sentinel-2", in_memory_pixels=10)
     power = write_tif(tmp_path / "b_VV.tif", np.full((50, 50), 0.1, np.float32), **utm(10))
     with pytest.raises(SceneError, match="no negative value"):
         read_observation(power, modality="sar", sensor="sentinel-1", in_memory_pixels=10)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
-from huggingface_hub import constants
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -22,9 +20,14 @@ from transformers import (
 from transformers.utils import logging
 
 from terrascope.errors import ModelError
+from terrascope.model import hub
 from terrascope.model.configuration import TerraScopeConfig
+from terrascope.model.devices import Quantization, choose_device, choose_dtype, placement
+from terrascope.model.memory import WORTH_SAYING, check_memory, estimate_memory, memory_errors_in_words
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeImageProcessor, TerraScopeProcessor
+from terrascope.model.profiles import profile_named
+from terrascope.model.release.files import list_tensors
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 EMBEDDED = ("nano",)
@@ -72,22 +75,53 @@ def locate(name: str) -> str:
 
 
 def load(
-    name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+    name: str,
+    *,
+    folder: Path | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    device_map: str | None = None,
+    quantization: Quantization | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[TerraScopeForConditionalGeneration, TerraScopeProcessor]:
     """Load a model, in eval mode, and its processor.
 
+    Args:
+        name: `nano`, a folder, or a hub id.
+        folder: where it lies, if that is known already; the name then only stands in messages.
+        device, dtype: by name; `auto` is explained at `devices.choose_device` and `devices.choose_dtype`.
+        device_map: `auto` spreads the model over all GPUs and the CPU; needs the package accelerate.
+        quantization: of the language model's matrices; needs bitsandbytes and a CUDA device.
+        tell: called with a sentence on what a large model needs.
+
     Raises:
-        ModelError: the checkpoint cannot be found, fetched or read, or does not fit its own configuration.
+        ModelError: the checkpoint cannot be found, fetched or read, does not fit its own configuration, or needs more
+            memory than is free; the device or the number format is unknown, or a package is missing.
     """
-    place = locate(name)
+    where = choose_device(device)
+    arguments = placement(where, device_map, quantization)
+    folder = folder or _folder_of(name)
     # A bar for half a second of loading would stand in the middle of the answer.
     logging.disable_progress_bar()
     try:
-        local = not Path(place).is_dir() and not _hub_answers()
-        processor = AutoProcessor.from_pretrained(place, local_files_only=local)
-        model, report = AutoModelForImageTextToText.from_pretrained(
-            place, dtype=dtype, output_loading_info=True, local_files_only=local
-        )
+        stored = list_tensors(folder)
+        config = AutoConfig.from_pretrained(folder)
+        formats = Counter(tensor.dtype for tensor in stored.values())
+        num_parameters = sum(torch.Size(tensor.shape).numel() for tensor in stored.values())
+        chosen = choose_dtype(dtype, where, formats.most_common(1)[0][0], num_parameters)
+        need = estimate_memory(config, stored, where, chosen, quantization)
+        if need.total_bytes > WORTH_SAYING and tell is not None:
+            tell(f"model {name} needs {need}")
+        if device_map is None:
+            check_memory(name, need, where)
+        processor = AutoProcessor.from_pretrained(folder)
+        with memory_errors_in_words(where):
+            model, report = AutoModelForImageTextToText.from_pretrained(
+                folder, dtype=chosen, output_loading_info=True, **arguments
+            )
+    except ModelError as error:
+        said = str(error)
+        raise ModelError(said if said.startswith("model ") else f"model {name!r} cannot be loaded: {said}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise ModelError(f"model {name!r} cannot be loaded: {reason}") from error
@@ -101,20 +135,34 @@ def load(
         raise ModelError(
             f"model {name!r}: the tokenizer's [SEG] is {seg_id}, but the configuration says {model.config.seg_token_id}"
         )
-    return model.to(device).eval(), processor
+    if not arguments:
+        with memory_errors_in_words(where):
+            model.to(where)
+    return model.eval(), processor
 
 
-def _hub_answers() -> bool:
-    """Whether the hub can be reached; without it only what was fetched before is looked for, instead of minutes of
-    retries. Behind a proxy the hub is taken to be there."""
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True
-    address = urlsplit(constants.ENDPOINT)
-    try:
-        with socket.create_connection((address.hostname, address.port or 443), timeout=5):
-            return True
-    except OSError:
-        return False
+def _folder_of(name: str) -> Path:
+    place = locate(name)
+    if Path(place).is_dir():
+        return Path(place)
+    # The configuration is looked at before anything is made of the rest.
+    return Path(locate(str(hub.fetch(place))))
+
+
+def take_profile(config: TerraScopeConfig, processor: TerraScopeProcessor, name: str) -> None:
+    """Set every setting in which the profiles differ to the value of one of them; all other settings stay.
+
+    Raises:
+        ModelError: there is no such profile.
+    """
+    profile = profile_named(name)
+    for part, settings in (
+        (config, profile.model),
+        (processor, profile.processor),
+        (processor.image_processor, profile.image_processor),
+    ):
+        for setting, value in settings.items():
+            setattr(part, setting, list(value) if isinstance(value, tuple) else value)
 
 
 def make_processor(
@@ -129,4 +177,4 @@ def make_processor(
         max_tiles=config.max_tiles,
         **settings,
     )
-    return TerraScopeProcessor(image_processor, tokenizer)
+    return TerraScopeProcessor(image_processor, tokenizer, image_marks=config.backbone.image_marks)

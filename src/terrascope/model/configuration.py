@@ -1,4 +1,4 @@
-"""Configuration of the TerraScope model: an InternVL, a SAM-2, and the rules that join them."""
+"""Configuration of the TerraScope model: a vision-language model, a mask decoder, and the rules that join them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import InternVLConfig, PreTrainedConfig, Sam2Config
+from transformers import AutoConfig, PreTrainedConfig
 
 from terrascope.choice import ChoiceRule
+from terrascope.model.backbones import Backbone, backbone_named
+from terrascope.model.decoders import mask_model_named
 from terrascope.model.profiles import MaskChoice, MaskImages, MaskResize, Routing, Thinning, TokenRule
 
 
 class TerraScopeConfig(PreTrainedConfig):
-    """InternVL + SAM-2, joined by the [SEG] token.
+    """A vision-language model and a mask decoder (in the paper InternVL3 and SAM-2), joined by the [SEG] token.
 
     Args:
-        vlm_config: configuration of the InternVL part, as an object or a dictionary.
-        sam_config: configuration of the SAM-2 part.
+        vlm_config: configuration of the vision-language model, as an object or a dictionary; its model type names one
+            of `backbones.BACKBONES`, InternVL where it names none.
+        sam_config: configuration of the mask decoder, one of `decoders.MASK_MODELS`, SAM-2 where it names none.
         seg_token_id: id of `[SEG]` in the tokenizer.
         min_tiles, max_tiles: how many tiles a single image may be cut into (Sec. 3.2, Appendix C); several dates are
             never tiled.
@@ -39,12 +42,12 @@ class TerraScopeConfig(PreTrainedConfig):
     """
 
     model_type = "terrascope"
-    sub_configs = {"vlm_config": InternVLConfig, "sam_config": Sam2Config}  # noqa: RUF012 (the library's own form)
+    sub_configs = {"vlm_config": AutoConfig, "sam_config": AutoConfig}  # noqa: RUF012 (the library's own form)
 
     def __init__(
         self,
-        vlm_config: InternVLConfig | dict[str, Any] | None = None,
-        sam_config: Sam2Config | dict[str, Any] | None = None,
+        vlm_config: PreTrainedConfig | dict[str, Any] | None = None,
+        sam_config: PreTrainedConfig | dict[str, Any] | None = None,
         seg_token_id: int = 0,
         min_tiles: int = 1,
         max_tiles: int = 12,
@@ -65,9 +68,13 @@ class TerraScopeConfig(PreTrainedConfig):
         **kwargs: Any,
     ) -> None:
         # Copies: a model writes its attention setting into its configuration, and two models may share the parts.
-        vlm, sam = copy.deepcopy(vlm_config), copy.deepcopy(sam_config)
-        self.vlm_config = InternVLConfig(**vlm) if isinstance(vlm, dict) else vlm or InternVLConfig()
-        self.sam_config = Sam2Config(**sam) if isinstance(sam, dict) else sam or Sam2Config()
+        vlm, sam = copy.deepcopy(vlm_config) or {}, copy.deepcopy(sam_config) or {}
+        if isinstance(vlm, dict):
+            vlm = backbone_named(vlm.get("model_type", "internvl")).config_class(**vlm)
+        if isinstance(sam, dict):
+            sam = mask_model_named(sam.get("model_type", "sam2")).config_class(**sam)
+        self.vlm_config: Any = vlm
+        self.sam_config: Any = sam
         self.seg_token_id = seg_token_id
         self.min_tiles = min_tiles
         self.max_tiles = max_tiles
@@ -89,16 +96,21 @@ class TerraScopeConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     @property
+    def backbone(self) -> Backbone:
+        """How the vision-language model is driven."""
+        return backbone_named(self.vlm_config.model_type)
+
+    @property
     def token_grid(self) -> int:
         """Visual tokens along one edge of a tile (16 for InternVL3)."""
-        return round(self.vlm_config.image_seq_length**0.5)
+        return self.backbone.token_grid(self.vlm_config)
 
     @property
     def tile_size(self) -> int:
         """Pixels along one edge of a tile (448 for InternVL3)."""
-        return int(self.vlm_config.vision_config.image_size[0])
+        return self.backbone.tile_size(self.vlm_config)
 
     @property
     def sam_size(self) -> int:
-        """Pixels along one edge of SAM-2's input."""
+        """Pixels along one edge of the mask decoder's input."""
         return int(self.sam_config.prompt_encoder_config.image_size)

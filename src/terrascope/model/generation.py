@@ -189,12 +189,17 @@ class _Decoder:
     def __init__(self, model: TerraScopeForConditionalGeneration, record: Record | None) -> None:
         self.model, self.record = model, record
         self.cache = DynamicCache()
-        self.length = 0
+        self.length = self.next_position = 0
 
-    def feed(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Append embeddings `[n, D]`; logits `[V]` and hidden state `[D]` at the last of them."""
+    def feed(self, embeddings: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Append embeddings `[n, D]`, at the next positions if none are given; logits `[V]` and hidden state `[D]` at
+        the last of them."""
         num = len(embeddings)
-        positions = torch.arange(self.length, self.length + num, device=embeddings.device)[None]
+        if positions is None:
+            positions = torch.arange(self.next_position, self.next_position + num, device=embeddings.device)[None]
+            self.next_position += num
+        else:
+            self.next_position = int(positions.max()) + 1
         output = self.model(
             inputs_embeds=embeddings[None], position_ids=positions, past_key_values=self.cache, logits_to_keep=1
         )
@@ -243,7 +248,8 @@ def reason(
         encoded.inputs.layouts,
         prompt,
     )
-    logits, _ = decoder.feed(embed_prompt(model, prompt, encoded.context))
+    positions = model.prompt_positions(prompt.input_ids.to(model.device))
+    logits, _ = decoder.feed(embed_prompt(model, prompt, encoded.context), positions)
     end = decoder.length + settings.max_new_tokens
     answer_id = tokenizer.convert_tokens_to_ids("<answer>")
     letters = _letter_ids(processor, prompt.num_options)

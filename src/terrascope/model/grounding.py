@@ -1,4 +1,4 @@
-"""[SEG] -> mask: a projected [SEG] state is one more sparse prompt of SAM-2's mask decoder (paper, Appendix C).
+"""[SEG] -> mask: a projected [SEG] state is one more sparse prompt of the mask decoder (paper, Appendix C).
 
 The image is encoded once; every [SEG] that falls on it is decoded from the same embedding.
 """
@@ -6,11 +6,11 @@ The image is encoded once; every [SEG] that falls on it is decoded from the same
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Sam2Model
 
 from terrascope.model.profiles import MaskChoice
 
@@ -33,12 +33,13 @@ class ImageEmbedding:
         return ImageEmbedding(self.features[rows], self.fine[rows], self.middle[rows])
 
 
-def encode_images(sam: Sam2Model, pixel_values: Tensor) -> ImageEmbedding:
+def encode_images(sam: Any, pixel_values: Tensor) -> ImageEmbedding:
     """Encode images `[B, 3, S, S]`; unlike `Sam2Model.get_image_embeddings`, differentiable."""
-    return embed_features(sam, *sam.vision_encoder(pixel_values).fpn_hidden_states)
+    # SAM-3 makes a fourth, coarser map, which its mask decoder does not see.
+    return embed_features(sam, *sam.vision_encoder(pixel_values).fpn_hidden_states[:3])
 
 
-def embed_features(sam: Sam2Model, fine: Tensor, middle: Tensor, coarse: Tensor) -> ImageEmbedding:
+def embed_features(sam: Any, fine: Tensor, middle: Tensor, coarse: Tensor) -> ImageEmbedding:
     """The last step of the encoding, from the three FPN maps: the convolutions that belong to the mask decoder."""
     decoder = sam.mask_decoder
     no_memory = sam.no_memory_embedding.reshape(1, -1, 1, 1)
@@ -46,7 +47,7 @@ def embed_features(sam: Sam2Model, fine: Tensor, middle: Tensor, coarse: Tensor)
 
 
 def decode_masks(
-    sam: Sam2Model, embedding: ImageEmbedding, prompts: Tensor, choice: MaskChoice = "single"
+    sam: Any, embedding: ImageEmbedding, prompts: Tensor, choice: MaskChoice = "single"
 ) -> tuple[Tensor, Tensor]:
     """Decode one mask per prompt.
 
@@ -97,13 +98,17 @@ class MaskFusion(nn.Module):
         """Logits of any one shape -> fused logits of that shape, float32."""
         both = torch.stack([optical, sar], dim=-1).float()
         # Beyond a few units a logit only says "sure"; tanh keeps such pixels from ruling the correction.
-        hidden = functional.gelu(self.hidden(4 * torch.tanh(both / 4)))
-        return both.mean(-1) + self.correction(hidden)[..., 0]
+        hidden = functional.gelu(_in_float32(self.hidden, 4 * torch.tanh(both / 4)))
+        return both.mean(-1) + _in_float32(self.correction, hidden)[..., 0]
 
     def reset(self) -> None:
         """Make the correction zero."""
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(self.correction.bias)
+
+
+def _in_float32(layer: nn.Linear, values: Tensor) -> Tensor:
+    return functional.linear(values, layer.weight.float(), layer.bias.float())
 
 
 def resize_logits(logits: Tensor, shape: tuple[int, int], by_size: int | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""The model: transformers' InternVL and SAM-2 under one roof, and the projection that joins them."""
+"""The model: a vision-language model and a mask decoder of transformers, and the projection that joins them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import InternVLForConditionalGeneration, PreTrainedModel, Sam2Model
+from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput
 
 from terrascope.model.configuration import TerraScopeConfig
+from terrascope.model.decoders import mask_model_named
 from terrascope.model.grounding import ImageEmbedding, MaskFusion, decode_masks, encode_images, resize_logits
 
 
@@ -41,12 +42,14 @@ class TerraScopeForConditionalGeneration(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "inputs_embeds"
     _supports_sdpa = True
+    # It corrects logits, which are float32 whatever the model computes in.
+    _keep_in_fp32_modules_strict = {"mask_fusion"}  # noqa: RUF012
     _tied_weights_keys = {"vlm.lm_head.weight": "vlm.model.language_model.embed_tokens.weight"}  # noqa: RUF012
 
     def __init__(self, config: TerraScopeConfig) -> None:
         super().__init__(config)
-        self.vlm = InternVLForConditionalGeneration(config.vlm_config)
-        self.sam = Sam2Model(config.sam_config)
+        self.vlm: Any = config.backbone.model_class(config.vlm_config)
+        self.sam: Any = mask_model_named(config.sam_config.model_type).model_class(config.sam_config)
         width = config.vlm_config.text_config.hidden_size
         prompt_width = config.sam_config.prompt_encoder_config.hidden_size
         self.seg_projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, prompt_width))
@@ -67,7 +70,11 @@ class TerraScopeForConditionalGeneration(PreTrainedModel):
 
     def encode_tiles(self, pixel_values: Tensor) -> Tensor:
         """Visual tokens `[tiles, N, D]` of normalised tiles `[tiles, 3, S, S]`, projected to the language model."""
-        return self.vlm.model.get_image_features(pixel_values, return_dict=True).pooler_output
+        return self.config.backbone.encode_tiles(self.vlm, pixel_values)
+
+    def prompt_positions(self, input_ids: Tensor) -> Tensor:
+        """Positions of a prompt `[T]`: `[1, T]`, or `[axes, 1, T]`; what follows counts on from their maximum."""
+        return self.config.backbone.positions(self.config.vlm_config, input_ids)
 
     def encode_for_masks(self, pixel_values: Tensor) -> ImageEmbedding:
         """SAM-2's embedding of normalised images `[B, 3, S, S]`."""
@@ -115,7 +122,7 @@ class TerraScopeForConditionalGeneration(PreTrainedModel):
         Args:
             inputs_embeds: `[B, T, D]`; or input_ids `[B, T]` for text alone.
             attention_mask: `[B, T + cached]`, 0 for padding.
-            position_ids: `[B, T]`.
+            position_ids: `[B, T]`, or `[axes, B, T]` for a backbone with positions on several axes.
             past_key_values: a cache to extend.
             logits_to_keep: the last so many positions, or bool `[B, T]`: only these get logits (`[n, V]`); 0 for all.
         """

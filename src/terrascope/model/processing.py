@@ -73,6 +73,8 @@ class TerraScopeImageProcessor(BaseImageProcessor):
         max_tiles: int = 12,
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
+        sam_mean: Sequence[float] | None = None,
+        sam_std: Sequence[float] | None = None,
         resampling: Resampling = "float",
         sar_order: SarOrder = "vv_vh",
         **kwargs: Any,
@@ -85,13 +87,14 @@ class TerraScopeImageProcessor(BaseImageProcessor):
         self.max_tiles = max_tiles
         self.image_mean = list(image_mean)
         self.image_std = list(image_std)
+        self.sam_mean = list(sam_mean or image_mean)
+        self.sam_std = list(sam_std or image_std)
         self.resampling: Resampling = resampling
         self.sar_order: SarOrder = sar_order
 
     def normalize_pixels(self, pixels: Tensor) -> Tensor:
-        """Subtract the mean and divide by the deviation per channel; pixels `[..., 3, H, W]`."""
-        mean = torch.tensor(self.image_mean)[:, None, None]
-        return (pixels - mean) / torch.tensor(self.image_std)[:, None, None]
+        """Subtract the mean and divide by the deviation per channel; pixels `[..., 3, H, W]` for the tiles."""
+        return _normalize(pixels, self.image_mean, self.image_std)
 
     def show(self, observation: Observation) -> Tensor:
         """The picture `[3, H, W]` in 0..1 of an observation, its channels in the order that the model learned."""
@@ -101,7 +104,9 @@ class TerraScopeImageProcessor(BaseImageProcessor):
 
     def view_for_masks(self, picture: Tensor) -> Tensor:
         """A picture `[3, H, W]` in 0..1 as SAM-2 takes it: stretched to its square `[3, S', S']`, normalised."""
-        return self.normalize_pixels(resize_image(picture, (self.sam_size, self.sam_size), self.resampling))
+        return _normalize(
+            resize_image(picture, (self.sam_size, self.sam_size), self.resampling), self.sam_mean, self.sam_std
+        )
 
     def layout_of(self, shape: tuple[int, int], num_dates: int) -> TileLayout:
         """How an image is cut: by its aspect ratio, or not at all where there are several dates (Appendix C)."""
@@ -158,16 +163,16 @@ class SceneFacts:
         return sum(len(kinds) for kinds in self.modalities)
 
 
-def _image(facts: SceneFacts) -> str:
-    return IMAGE_START + IMAGE_TOKEN * facts.num_tokens + IMAGE_END
+def _normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    return (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
 
 
-def _describe(facts: SceneFacts) -> list[str]:
+def _describe(facts: SceneFacts, image: str) -> list[str]:
     """The lines that stand before a question: every image with its number, date and kind, and the scale."""
     lines = []
     for number, (kinds, date) in enumerate(zip(facts.modalities, facts.dates, strict=True), 1):
         head = f"Image: {number} {date}" if date else f"Image: {number}"
-        lines.append(" ".join([head, *(f"{kind} {_image(facts)}" for kind in kinds)]))
+        lines.append(" ".join([head, *(f"{kind} {image}" for kind in kinds)]))
     if facts.one_percent_m2 is not None and facts.width_m is not None:
         one_percent, width = format_area(facts.one_percent_m2), format_distance(facts.width_m)
         lines.append(f"One percent is {one_percent}. The image is {width} wide.")
@@ -194,6 +199,7 @@ class TerraScopeProcessor(ProcessorMixin):
         system_prompt: first turn of every conversation, or with the prompt style `plain` what the user's turn begins
             with; an empty text for none.
         prompt_style: images `described` by number, date, kind and scale, or `plain`.
+        image_marks: the tokens before an image, of one visual token, and after the image.
     """
 
     def __init__(
@@ -202,11 +208,13 @@ class TerraScopeProcessor(ProcessorMixin):
         tokenizer: PreTrainedTokenizerBase,
         system_prompt: str = SYSTEM_PROMPT,
         prompt_style: PromptStyle = "described",
+        image_marks: Sequence[str] = (IMAGE_START, IMAGE_TOKEN, IMAGE_END),
         chat_template: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.system_prompt = system_prompt
         self.prompt_style: PromptStyle = prompt_style
+        self.image_marks = list(image_marks)
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
     def __call__(self, scene: Scene, question: str, options: Sequence[str] = (), **kwargs: Any) -> BatchFeature:
@@ -242,7 +250,9 @@ class TerraScopeProcessor(ProcessorMixin):
             raise QuestionError("the question is empty: ask something, e.g. 'How much of the image is water?'")
         if len(options) == 1 or len(options) > len(LETTERS):
             raise QuestionError(f"{len(options)} choices given: give 2 to {len(LETTERS)}, or none")
-        lines = _describe(facts) if self.prompt_style == "described" else [_image(facts)] * facts.num_images
+        before, token, after = self.image_marks
+        image = before + token * facts.num_tokens + after
+        lines = _describe(facts, image) if self.prompt_style == "described" else [image] * facts.num_images
         asked = "\n".join([question.strip(), *(f"{LETTERS[i]}. {text}" for i, text in enumerate(options))])
         is_turn = self.prompt_style == "described" and self.system_prompt
         messages = [{"role": "system", "content": self.system_prompt}] if is_turn else []

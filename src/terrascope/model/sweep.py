@@ -166,7 +166,9 @@ def _decode(
     device = model.device
     if precision is None:
         precision = torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
-    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+    # A model that was loaded in a short format computes in it throughout.
+    is_mixed = precision != torch.float32 and model.dtype == torch.float32
+    with torch.autocast(device.type, precision, enabled=is_mixed):
         embedding = model.encode_for_masks(views.to(device, model.dtype))
         logits, _ = model.decode_masks(embedding, states.expand(len(views), -1, -1))
     return logits.float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 from terrascope.choice import nearest_option
 from terrascope.errors import QuestionError
 from terrascope.landcover import TERRASCOPE
-from terrascope.model.checkpoint import load
+from terrascope.model import hub
+from terrascope.model.checkpoint import EMBEDDED, load, locate, take_profile
+from terrascope.model.compose import choose_parts, compose
+from terrascope.model.devices import Quantization
 from terrascope.model.generation import GenerationSettings, Reasoning
+from terrascope.model.memory import memory_errors_in_words
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
+from terrascope.model.profiles import profile_named
 from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.release.arrival import imported, is_released
 from terrascope.model.replay import Replay, to_arrays, without_regions
@@ -52,17 +57,69 @@ class TerraScope:
 
     @classmethod
     def from_pretrained(
-        cls, name: str = "nano", *, device: str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        name: str = "nano",
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        device_map: str | None = None,
+        quantization: Quantization | None = None,
+        profile: str | None = None,
+        progress: Progress | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> TerraScope:
         """Load `nano`, a folder, or a hub repository. A checkpoint in the released layout is imported into the cache.
 
+        Args:
+            name: of the model.
+            device: `auto` (the first CUDA device, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
+            dtype: `auto` (on a GPU the checkpoint's own; on a CPU float32 up to a billion parameters, and the
+                checkpoint's own above), `float32`, `bfloat16`, `float16`, or a dtype of torch.
+            device_map: `auto` spreads the model over all GPUs and the CPU; needs the package accelerate.
+            quantization: `8bit` or `4bit` for the language model's matrices; needs bitsandbytes and a CUDA device.
+            profile: `paper` or `release`: behave by the settings of that profile instead of the checkpoint's own.
+            progress: called with the tensors that are imported, and with all.
+            tell: called with a sentence on what is imported where, and on the memory that a large model needs.
+
         Raises:
-            ModelError: there is no such model, or it does not fit this program.
+            ModelError: there is no such model, it does not fit this program or the memory, or a setting is unknown.
         """
-        folder = Path(name)
-        place = str(imported(folder)) if is_released(folder) else name
-        model, processor = load(place, device=device, dtype=dtype)
+        if profile is not None:
+            profile_named(profile)
+        folder = None
+        if name not in EMBEDDED:
+            place = Path(name) if is_released(Path(name)) else Path(locate(name))
+            found = place if place.is_dir() else hub.fetch(name)
+            folder = imported(found, progress, tell) if is_released(found) else Path(locate(str(found)))
+        model, processor = load(
+            name, folder=folder, device=device, dtype=dtype, device_map=device_map, quantization=quantization, tell=tell
+        )
+        if profile is not None:
+            take_profile(model.config, processor, profile)
         return cls(model, processor, name)
+
+    @classmethod
+    def compose(
+        cls,
+        vlm: str | None = None,
+        sam: str | None = None,
+        *,
+        preset: str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> TerraScope:
+        """Join public parts to an untrained model, for training (`terrascope.model.compose`).
+
+        Args:
+            vlm, sam: folders or hub ids, such as "OpenGVLab/InternVL3-8B-hf" and "facebook/sam2.1-hiera-large".
+            preset: `1b`, `2b`, `8b` or `14b` names both instead.
+            dtype: number format of the weights; that of the vision-language model if None.
+
+        Raises:
+            ModelError: a part cannot be found, fetched or read, or does not fit; or not both are named.
+        """
+        parts = choose_parts(vlm, sam, preset)
+        model, processor = compose(parts, dtype=dtype)
+        return cls(model, processor, f"{parts.vlm} + {parts.sam}")
 
     def save_pretrained(self, folder: str) -> None:
         """Write configuration, weights, tokenizer, chat template and image settings into a folder."""
@@ -97,7 +154,10 @@ class TerraScope:
             ScaleError: the answer is a length or an area, and the scene does not know its scale.
         """
         question, options = check_question(scene, question, options)
-        return self._answer(scene, question, options, settings or GenerationSettings(), masks=masks, progress=progress)
+        with memory_errors_in_words(self.model.device):
+            return self._answer(
+                scene, question, options, settings or GenerationSettings(), masks=masks, progress=progress
+            )
 
     def segment(
         self,
@@ -120,7 +180,8 @@ class TerraScope:
         # Every date may inject up to the cap; nothing of what is forced may be cut off.
         budget = len(forced) + len(scene.pairs) * self.model.config.max_masked_tokens
         settings = replace(settings or GenerationSettings(), max_new_tokens=budget)
-        return self._answer(scene, f"Where is the {name}?", (), settings, forced_ids=forced, progress=progress)
+        with memory_errors_in_words(self.model.device):
+            return self._answer(scene, f"Where is the {name}?", (), settings, forced_ids=forced, progress=progress)
 
     def ground(
         self,
@@ -150,8 +211,9 @@ class TerraScope:
         forced = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         budget = len(forced) + (text.count(SEG) + 1) * self.model.config.max_masked_tokens
         settings = replace(settings or GenerationSettings(), max_new_tokens=budget)
-        reasoner = SceneReasoner(self.model, self.processor, scene, settings, progress)
-        reasoning = reasoner.write(question, options, forced_ids=forced, keep_record=True)
+        with memory_errors_in_words(self.model.device):
+            reasoner = SceneReasoner(self.model, self.processor, scene, settings, progress)
+            reasoning = reasoner.write(question, options, forced_ids=forced, keep_record=True)
         record = reasoning.record
         assert record is not None
         return Replay(

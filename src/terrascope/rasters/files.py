@@ -1,9 +1,10 @@
-"""Raster files: which belong to one image, what they say of their layers and place, and what a window of one holds."""
+"""Raster files: which belong to one image, how they are opened, and what they say of their layers and place."""
 
 from __future__ import annotations
 
 import math
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,18 +15,16 @@ import numpy as np
 import pyproj
 import rasterio
 from affine import Affine
-from numpy.typing import NDArray
 from pyproj.exceptions import CRSError
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
-from rasterio.windows import Window
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from terrascope.errors import ScaleError, SceneError
 from terrascope.georeference import Georeference
 from terrascope.rasters.bands import Layer
 from terrascope.rasters.claims import check_dataset
-from terrascope.rasters.grids import Grid, Part
+from terrascope.rasters.grids import Grid
 from terrascope.rasters.paths import FORMATS, check_path, is_remote
 
 FilePath = str | os.PathLike[str]
@@ -36,12 +35,6 @@ _SUFFIXES = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg")
 
 _CACHE_BYTES = 2**28
 """What GDAL may keep of decoded blocks."""
-
-_EXACT_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
-"""Types whose numbers a nodata tag can name exactly."""
-
-_LARGEST_SCALE = 1e30
-"""Scales and offsets beyond this leave the numbers of float32."""
 
 _SETTINGS = {
     "GDAL_CACHEMAX": _CACHE_BYTES,
@@ -63,6 +56,9 @@ _ALSO_REMOTE = {
     # The server's folder is not listed, and no files are looked for beside the image.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
 }
+
+
+_warnings_lock = threading.Lock()
 
 
 def find_files(path_or_paths: ImagePath) -> tuple[list[str], str, bool]:
@@ -100,6 +96,14 @@ def gdal_settings(*, remote: bool = False) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def without_warnings(category: type[Warning]) -> Iterator[None]:
+    """No warnings of a category from any thread. The filters belong to the whole process: one thread at a time."""
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", category)
+        yield
+
+
 def open_raster(path: str, *, allow_virtual: bool = False) -> rasterio.DatasetReader:
     """Open a raster, local or over HTTP, within `gdal_settings`.
 
@@ -113,8 +117,7 @@ def open_raster(path: str, *, allow_virtual: bool = False) -> rasterio.DatasetRe
     name = check_path(path, allow_virtual=allow_virtual)
     remote = is_remote(path)
     # rasterio compares a nodata number beyond float32 with its limits.
-    with gdal_settings(remote=remote), np.errstate(over="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with gdal_settings(remote=remote), np.errstate(over="ignore"), without_warnings(NotGeoreferencedWarning):
         try:
             # `rasterio.open` takes one driver only.
             dataset = rasterio.DatasetReader(name, driver=None if allow_virtual else list(FORMATS))
@@ -140,25 +143,34 @@ def describe_file(path: str, *, allow_virtual: bool = False) -> tuple[list[Layer
         try:
             return _layers_of(dataset, path), _grid_of(dataset, path)
         except (RasterioError, CPLE_BaseError) as error:
-            raise SceneError(f"{path}: its header is damaged ({_reason(error)}); fetch the file again") from None
+            raise SceneError(
+                f"{path}: its header is damaged ({describe_reason(error)}); fetch the file again"
+            ) from None
+        except UnicodeDecodeError:
+            raise SceneError(
+                f"{path}: a text in its header is no UTF-8; write the file anew (gdal_translate)"
+            ) from None
 
 
 def _layers_of(dataset: rasterio.DatasetReader, path: str) -> list[Layer]:
     stem = Path(path.split("?")[0] if is_remote(path) else path).stem
-    picture = [i for i, color in enumerate(dataset.colorinterp) if color != ColorInterp.alpha]
+    colors = dataset.colorinterp
+    picture = [i for i, color in enumerate(colors) if color != ColorInterp.alpha]
     layers = []
+    # Each is told anew when asked, for all bands; a damaged header may claim 65,535 of them.
+    dtypes, descriptions, units = dataset.dtypes, dataset.descriptions, dataset.units
     for i in picture:
-        if dataset.dtypes[i].startswith("complex"):
+        if dtypes[i].startswith("complex"):
             raise SceneError(f"{path}: band {i + 1} is complex; give its intensity in decibels")
-        description = dataset.descriptions[i] or ""
+        description = descriptions[i] or ""
         layers.append(
             Layer(
                 path=path,
                 index=i + 1,
                 label=f"{stem} {description}".strip() if len(picture) == 1 else description,
-                color=dataset.colorinterp[i].name,
-                dtype=dataset.dtypes[i],
-                unit=dataset.units[i] or "",
+                color=colors[i].name,
+                dtype=dtypes[i],
+                unit=units[i] or "",
             )
         )
     return layers
@@ -175,56 +187,6 @@ def _grid_of(dataset: rasterio.DatasetReader, path: str) -> Grid:
         except ScaleError as error:
             raise SceneError(f"{path}: {error}") from None
     return Grid(height=dataset.height, width=dataset.width, georeference=georeference)
-
-
-def stated_scaling(dataset: rasterio.DatasetReader, index: int) -> tuple[float, float] | None:
-    """Scale and offset of a layer, if the file states them.
-
-    Raises:
-        SceneError: they are no numbers to calculate with.
-    """
-    scale, offset = dataset.scales[index - 1], dataset.offsets[index - 1]
-    if not (0 < abs(scale) < _LARGEST_SCALE and abs(offset) < _LARGEST_SCALE):
-        raise SceneError(
-            f"{dataset.name}: band {index} states a scale of {scale:g} and an offset of {offset:g}, which are none; "
-            "set them right (gdal_edit -scale -offset)"
-        )
-    return None if (scale, offset) == (1.0, 0.0) else (scale, offset)
-
-
-def read_window(
-    dataset: rasterio.DatasetReader, layer: Layer, part: Part
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Stored numbers float32 `[rows, columns]` of a part of a layer, and where they were measured (bool).
-
-    Raises:
-        SceneError: the file is damaged, cut short, or its server fails.
-    """
-    rows, columns = part
-    window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-    with gdal_settings(remote=is_remote(layer.path)), np.errstate(over="ignore"), warnings.catch_warnings():
-        # Where a file has both, GDAL prefers nodata to alpha.
-        warnings.simplefilter("ignore", NodataShadowWarning)
-        try:
-            stored = dataset.read(layer.index, window=window)
-            numbers = stored.astype(np.float32, copy=False)
-            measured = np.isfinite(numbers)
-            flags = dataset.mask_flag_enums[layer.index - 1]
-            if flags == [MaskFlags.nodata] and stored.dtype.name in _EXACT_TYPES:
-                # What GDAL would do, without reading the window again.
-                measured &= stored != dataset.nodatavals[layer.index - 1]
-            elif MaskFlags.all_valid not in flags:
-                measured &= dataset.read_masks(layer.index, window=window) > 0
-        except (RasterioError, CPLE_BaseError, OSError, MemoryError) as error:
-            if is_remote(layer.path):
-                raise SceneError(
-                    f"{layer.path}: band {layer.index} cannot be read ({_reason(error)}); the server failed, or the "
-                    "file is damaged"
-                ) from None
-            raise SceneError(
-                f"{layer.path}: band {layer.index} cannot be read; the file is damaged or cut short"
-            ) from None
-    return numbers, measured
 
 
 def _is_folder(path: str) -> bool:
@@ -257,7 +219,7 @@ def _check_transform(transform: Affine, path: str) -> None:
 
 
 def _refuse(path: str, error: Exception) -> NoReturn:
-    reason = _reason(error)
+    reason = describe_reason(error)
     if is_remote(path):
         if "not recognized" in reason:
             raise SceneError(
@@ -267,7 +229,7 @@ def _refuse(path: str, error: Exception) -> NoReturn:
     raise SceneError(f"{path}: cannot be read as an image; give a {', '.join(FORMATS.values())} file") from None
 
 
-def _reason(error: Exception) -> str:
+def describe_reason(error: Exception) -> str:
     """The last cause in GDAL's words, on one line."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__

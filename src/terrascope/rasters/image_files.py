@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrascope.errors import SceneError
-from terrascope.rasters.bands import Layer, Reading, name_bands
-from terrascope.rasters.files import ImagePath, describe_file, find_files, open_raster, read_window, stated_scaling
+from terrascope.rasters.bands import Reading, name_bands
+from terrascope.rasters.files import ImagePath, describe_file, find_files
 from terrascope.rasters.grids import Grid, Part
-from terrascope.rasters.paths import is_remote
+from terrascope.rasters.parallel import NUM_THREADS, OpenFiles, in_order
 from terrascope.rasters.plausibility import settle_sensor
 from terrascope.rasters.products import Product, find_product
 from terrascope.rasters.store import FileStore, Progress
@@ -31,7 +31,7 @@ MAX_PIXELS = 1_000_000_000
 _SAMPLED_WINDOWS, _SAMPLED_SIDE = 5, 256
 """Where numbers must decide on the sensor, so many windows along each side of a layer are looked at, of this side."""
 
-_SAMPLED_WINDOWS_REMOTE = 3
+_SAMPLED_WINDOWS_WHERE_SLOW = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,19 +185,40 @@ def _evidence(product: Product, sensor: str | None, *, is_as_told: bool) -> tupl
 
 def _sampled(reading: Reading, limits: Limits) -> dict[str, NDArray[np.float32]]:
     """Measured numbers of each band, in the unit that the file states, spread over the image."""
-    return {band: _sampled_layer(layer, limits) for band, layer in reading.bands.items()}
+    files = OpenFiles(allow_virtual=limits.allow_virtual)
+    bands_of_file: dict[str, list[str]] = {}
+    for band, layer in reading.bands.items():
+        bands_of_file.setdefault(layer.path, []).append(band)
+    samples: dict[str, NDArray[np.float32]] = {}
+    for path, bands in bands_of_file.items():
+        # Blocks may hold all bands of a file, so these are read in one go.
+        numbers = _sampled_file(path, [reading.bands[band].index for band in bands], files)
+        samples.update(zip(bands, numbers, strict=True))
+    return {band: samples[band] for band in reading.bands}
 
 
-def _sampled_layer(layer: Layer, limits: Limits) -> NDArray[np.float32]:
-    samples = []
-    with open_raster(layer.path, allow_virtual=limits.allow_virtual) as dataset:
-        scale, offset = stated_scaling(dataset, layer.index) or (1.0, 0.0)
-        num_windows = _SAMPLED_WINDOWS_REMOTE if is_remote(layer.path) else _SAMPLED_WINDOWS
-        for rows in _spread(dataset.height, num_windows):
-            for columns in _spread(dataset.width, num_windows):
-                numbers, measured = read_window(dataset, layer, (rows, columns))
-                samples.append(numbers[measured])
-    return np.concatenate(samples) * np.float32(scale) + np.float32(offset)
+def _sampled_file(path: str, indexes: Sequence[int], files: OpenFiles) -> list[NDArray[np.float32]]:
+    with files.borrowed() as open_path:
+        raster = open_path(path)
+        scalings = [raster.stated_scaling(index) or (1.0, 0.0) for index in indexes]
+        num_windows = _SAMPLED_WINDOWS_WHERE_SLOW if raster.is_slow else _SAMPLED_WINDOWS
+        num_threads = NUM_THREADS if raster.reads_in_parallel else 1
+        windows = [
+            (rows, columns)
+            for rows in _spread(raster.height, num_windows)
+            for columns in _spread(raster.width, num_windows)
+        ]
+
+    def look(part: Part) -> list[NDArray[np.float32]]:
+        with files.borrowed() as open_path:
+            found = zip(*open_path(path).read(indexes, part), strict=True)
+            return [numbers.ravel() if measured is None else numbers[measured] for numbers, measured in found]
+
+    by_band = zip(*in_order(look, windows, num_threads), strict=True)
+    return [
+        np.concatenate(numbers) * np.float32(scale) + np.float32(offset)
+        for numbers, (scale, offset) in zip(by_band, scalings, strict=True)
+    ]
 
 
 def _spread(side: int, num_windows: int) -> list[slice]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import cache
 
 import cv2
@@ -31,7 +32,8 @@ def wrap_lines(text: str, *, size: int, width: int) -> list[str]:
             lines[-1] += f" {word}"
             continue
         while _length(word, size) > width and len(word) > 1:
-            head = next((n for n in range(len(word) - 1, 1, -1) if _length(word[:n], size) <= width), 1)
+            # Searched by halves: a model may write thousands of letters without a space.
+            head = max(1, bisect_right(range(1, len(word)), width, key=lambda n: _length(word[:n], size)))
             lines.append(word[:head])
             word = word[head:]
         lines.append(word)

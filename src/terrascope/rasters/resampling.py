@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
@@ -46,6 +47,7 @@ class Resampler:
         self._source, self._target = source, target
         self._offset = source.offset_in(target)
         self._kept: OrderedDict[Hashable, NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.Lock()
         if self._offset is not None:
             return
         if source.is_located != target.is_located:
@@ -65,6 +67,12 @@ class Resampler:
     def is_exact(self) -> bool:
         """True if the pixels of the two grids coincide, so that nothing is resampled."""
         return self._offset is not None
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        """Row and column of the target on which the first pixel of the source lies; the pixels coincide."""
+        assert self._offset is not None
+        return self._offset
 
     @property
     def block(self) -> int:
@@ -125,7 +133,8 @@ class Resampler:
         side = self._block
         for top in range(rows.start - rows.start % side, rows.stop, side):
             for left in range(columns.start - columns.start % side, columns.stop, side):
-                block = self._made_block(top, left, read_source, num_bands, key)
+                with self._lock:
+                    block = self._made_block(top, left, read_source, num_bands, key)
                 first_row, first_column = max(top, rows.start), max(left, columns.start)
                 last_row = min(top + block.shape[1], rows.stop)
                 last_column = min(left + block.shape[2], columns.stop)

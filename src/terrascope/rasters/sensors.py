@@ -14,6 +14,7 @@ __all__ = [
     "SENSORS",
     "Band",
     "Sensor",
+    "make_physical",
     "render",
     "render_overview",
     "sensor_named",
@@ -49,17 +50,36 @@ def to_physical(
         finite, is the sensor's fill (other than 0, which only all bands together can tell), or has no logarithm;
         physical is 0 there.
     """
-    scale, offset = scaling or (sensor.scale, sensor.offset)
-    stored = np.asarray(numbers, np.float32)
-    physical = stored * np.float32(scale) + np.float32(offset)
-    measured = np.isfinite(physical)
-    if sensor.fill:
-        measured &= stored != np.float32(sensor.fill)
+    physical = np.array(numbers, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        measured = make_physical(sensor, physical, scaling or (sensor.scale, sensor.offset))
+    if measured is None:
+        return physical, np.ones(physical.shape, bool)
+    np.copyto(physical, 0, where=~measured)
+    return physical, measured
+
+
+def make_physical(
+    sensor: Sensor, numbers: NDArray[np.float32], scaling: tuple[float, float]
+) -> NDArray[np.bool_] | None:
+    """`to_physical` in place: numbers as stored become what they mean.
+
+    Returns:
+        measured bool, or None if they all are; what is not measured may hold anything.
+    """
+    fill = numbers == np.float32(sensor.fill) if sensor.fill else None
+    scale, offset = (np.float32(number) for number in scaling)
+    np.multiply(numbers, scale, out=numbers)
+    np.add(numbers, offset, out=numbers)
+    measured = np.isfinite(numbers)
+    if fill is not None:
+        measured &= ~fill
     if sensor.quantity in ("power", "amplitude"):
-        measured &= physical > 0
-        decibels_per_decade = np.float32(10 if sensor.quantity == "power" else 20)
-        physical = decibels_per_decade * np.log10(np.where(measured, physical, np.float32(1)))
-    return np.where(measured, physical, np.float32(0)), measured
+        measured &= numbers > 0
+        np.copyto(numbers, 1, where=~measured)
+        np.log10(numbers, out=numbers)
+        np.multiply(numbers, np.float32(10 if sensor.quantity == "power" else 20), out=numbers)
+    return None if measured.all() else measured
 
 
 def shown_bands(observation: Observation) -> tuple[str, ...]:
@@ -77,8 +97,12 @@ def shown_bands(observation: Observation) -> tuple[str, ...]:
 
 
 def render_overview(observation: Observation, max_side: int = OVERVIEW_SIDE) -> NDArray[np.float32]:
-    """The picture float32 `[3, h, w]` of an observation, reduced until no side is longer than `max_side`."""
-    return render(observation.overview(max_side, shown_bands(observation)))
+    """The picture float32 `[3, h, w]` of an observation, reduced until no side is longer than `max_side`.
+
+    It is made of the overview that the first look is made from, as another would take another pass over the files.
+    """
+    overview = observation.overview(OVERVIEW_SIDE, shown_bands(observation))
+    return render(overview.overview(max_side))
 
 
 def render(observation: Observation) -> NDArray[np.float32]:

@@ -1,21 +1,24 @@
-"""Released checkpoints under their own name: fetched if need be, imported once, then read from the cache."""
+"""Released checkpoints under their own name: imported into the cache when they are first used, then read from there."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from filelock import FileLock
 
-from terrascope.errors import ModelError
+from terrascope.errors import ModelError, OutputError
+from terrascope.model import hub
 from terrascope.model.release.convert import HIERA_FILE, TOKENIZER_FILES, Progress, import_release
 from terrascope.model.release.settings import RELEASED_TYPE
 from terrascope.model.unfinished import cache_folder
 
-_WANTED = ("config.json", HIERA_FILE, "*.safetensors", "model.safetensors.index.json", *TOKENIZER_FILES)
+_READ = ("config.json", HIERA_FILE, "*.safetensors", "model.safetensors.index.json", *TOKENIZER_FILES)
+IMPORTING = "importing {} into {}, once"
 
 
 def is_released(folder: Path) -> bool:
@@ -37,27 +40,46 @@ def fetch(name: str) -> Path:
         return Path(name)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError(f"{name}: no such folder; give the folder of a released checkpoint, or a hub id (owner/name)")
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(_WANTED)))
-    except RepositoryNotFoundError:
-        raise ModelError(f"{name}: the hub has no such repository, or it needs a login") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise ModelError(
-            f"{name}: cannot be fetched from the hub ({reason}); download it and give its folder"
-        ) from None
+    return hub.fetch(name)
 
 
-def imported(folder: Path, progress: Progress | None = None) -> Path:
+def imported(folder: Path, progress: Progress | None = None, tell: Callable[[str], None] | None = None) -> Path:
     """The folder of a released checkpoint in our layout: made in the cache when it is first asked for.
 
-    A checkpoint whose files have changed is another one.
+    A checkpoint whose files have changed is another one. Of several processes that ask at once, one imports it and the
+    others wait; what one that was killed has left is removed.
+
+    Args:
+        folder: of the released checkpoint.
+        progress: called with the tensors that are written, and with all.
+        tell: called with a sentence if there is something to import.
+
+    Raises:
+        ModelError: the checkpoint cannot be imported.
+        OutputError: the cache cannot be written.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
+    for path in sorted({path for pattern in _READ for path in folder.glob(pattern)}):
         status = os.stat(path)
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     target = cache_folder() / "imported" / f"{folder.resolve().name}-{digest.hexdigest()[:16]}"
-    if not target.is_dir():
-        import_release(folder, target, progress=progress)
+    if target.is_dir():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.parent / f".{target.name}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise OutputError(
+            f"{target.parent}: cannot be written ({error.strerror}); name another folder in TERRASCOPE_CACHE"
+        ) from None
+    try:
+        if not target.is_dir():
+            for left in target.parent.glob(f".{target.name}-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            if tell is not None:
+                tell(IMPORTING.format(folder, target))
+            import_release(folder, target, progress=progress)
+    finally:
+        lock.release()
     return target

@@ -131,6 +131,8 @@ def write_shards(
         save_file(tensors, folder / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(members, file)
         total += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        # Or this shard would stay in memory until the next one is complete.
+        del tensors
         done(len(members))
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}

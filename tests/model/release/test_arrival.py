@@ -1,0 +1,129 @@
+"""Released checkpoints used under their own name: from a folder, from the hub's cache, by several at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from terrascope.errors import ModelError, OutputError
+from terrascope.model import hub
+from terrascope.model.release.arrival import fetch, imported, is_released
+from terrascope.model.terrascope import TerraScope
+from tests.model.release.conftest import Checkpoint
+
+IMPORT = """
+import sys, time
+from pathlib import Path
+from terrascope.model.release import convert
+from terrascope.model.release.arrival import imported
+slow = float(sys.argv[2])
+def progress(done, total):
+    print(done, flush=True)
+    time.sleep(slow)
+print(imported(Path(sys.argv[1]), progress, print), flush=True)
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TERRASCOPE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "imported"
+
+
+def visible(cache: Path) -> list[str]:
+    return sorted(path.name for path in cache.iterdir() if not path.name.endswith(".lock"))
+
+
+def start_import(folder: Path, slow: float) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", IMPORT, str(folder), str(slow)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_it_is_imported_once_and_again_when_its_files_change(checkpoint: Checkpoint, cache: Path) -> None:
+    source = shutil.copytree(checkpoint.released, cache.parent.parent / "source")
+    told: list[str] = []
+    steps: list[tuple[int, int]] = []
+    first = TerraScope.from_pretrained(str(source), tell=told.append, progress=lambda *n: steps.append(n))
+    (name,) = visible(cache)
+    assert told == [f"importing {source} into {cache / name}, once"] and steps[-1][0] == steps[-1][1] > 100
+    assert first.name == str(source)
+    weight = checkpoint.model.state_dict()["vlm.lm_head.weight"]
+    assert torch.equal(first.model.state_dict()["vlm.lm_head.weight"], weight)
+    assert imported(source, tell=told.append) == cache / name and len(told) == 1
+    (source / "notes.txt").write_text("no part of the checkpoint")
+    assert imported(source) == cache / name
+    os.utime(source / "model.safetensors", ns=(0, 0))
+    assert imported(source) != cache / name and len(visible(cache)) == 2
+
+
+def test_a_hub_repository_in_the_cache_is_imported_without_a_network(
+    checkpoint: Checkpoint, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = tmp_path / "hub" / "models--owner--released"
+    shutil.copytree(checkpoint.released, repository / "snapshots" / "0123abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(hub, "hub_answers", lambda: False)
+    assert is_released(fetch("owner/released"))
+    front = TerraScope.from_pretrained("owner/released")
+    assert front.name == "owner/released" and front.model.config.token_rule == "center"
+    paper = TerraScope.from_pretrained("owner/released", profile="paper")
+    assert paper.model.config.token_rule == "coverage" and len(visible(cache)) == 1
+    with pytest.raises(ModelError, match="owner/other: the hub cannot be reached, and this model was not fetched"):
+        TerraScope.from_pretrained("owner/other")
+    with pytest.raises(ModelError, match="nowhere: no such folder; give the folder of a released checkpoint"):
+        fetch("nowhere")
+
+
+def test_two_at_once_import_it_once(checkpoint: Checkpoint, cache: Path) -> None:
+    both = [start_import(checkpoint.released, 0.5) for _ in range(2)]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    (name,) = visible(cache)
+    assert all(out.splitlines()[-1] == str(cache / name) for out, _ in said)
+    assert sorted(len(out.splitlines()) == 1 for out, _ in said) == [False, True], "one of them only waited"
+
+
+def test_what_a_killed_import_leaves_is_removed_by_the_next(checkpoint: Checkpoint, cache: Path) -> None:
+    process = start_import(checkpoint.released, 60)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    (left,) = visible(cache)
+    assert left.startswith(".")
+    began = time.monotonic()
+    target = imported(checkpoint.released)
+    assert visible(cache) == [target.name] and time.monotonic() - began < 30
+
+
+def test_a_damaged_checkpoint_leaves_nothing_and_is_named(checkpoint: Checkpoint, cache: Path) -> None:
+    source = shutil.copytree(checkpoint.released, cache.parent.parent / "source")
+    (source / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes()[:-100])
+    with pytest.raises(ModelError, match=r"model\.safetensors: is damaged or cut short"):
+        TerraScope.from_pretrained(str(source))
+    assert visible(cache) == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TERRASCOPE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match=r"cannot be written \(Not a directory\); name another folder in TERRASCOPE"):
+        imported(checkpoint.released)
