@@ -1,11 +1,13 @@
 """Released checkpoints: what importing and loading one costs at full size, and how near an import is to the original.
 
     python benchmarks/release.py --make-8b DIR
+    python benchmarks/release.py --working-memory DIR
     python benchmarks/release.py --parity DIR
 
 `--make-8b` writes random numbers in the exact layout of the released 8B weights below DIR (16.4 GB, and as much again
 for the import), imports them, loads the import, loads the same tensors with plain transformers, and removes all of it.
-Every measurement runs in a process of its own. `--parity` compares an import with recorded outputs. Needs Linux.
+`--working-memory` compares the estimate of `terrascope.model.memory` with what answering takes, with encoders of full
+size. Every measurement runs in a process of its own. `--parity` compares an import with recorded outputs. Needs Linux.
 """
 
 from __future__ import annotations
@@ -299,6 +301,51 @@ def _row(label: str, size: int, cost: Cost) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# What working takes.
+
+
+def work_on_image(folder: Path, dtype: str, width: int, height: int) -> str:
+    """Segment one class of a picture of noise; the estimate for the same model."""
+    from terrascope import Scene
+    from terrascope.model import TerraScope
+    from terrascope.model.memory import estimate_memory
+    from terrascope.model.release.files import list_tensors
+    from terrascope.scene import Observation
+
+    front = TerraScope.from_pretrained(str(folder), device="cpu", dtype=dtype)
+    pixels = np.random.default_rng(SEED).integers(0, 256, (3, height, width)).astype(np.float32)
+    image = Observation(
+        pixels=pixels, bands=("red", "green", "blue"), modality="optical", sensor="rgb",
+        valid=np.ones((height, width), bool),
+    )  # fmt: skip
+    layout = front.processor.image_processor.layout_of((height, width), 1)
+    front.segment(Scene.of(optical=[image]), "water")
+    need = estimate_memory(front.model.config, list_tensors(folder), torch.device("cpu"), front.model.dtype)
+    weights = need.weights_bytes if dtype != "bfloat16" else 0
+    return (
+        f"{dtype}, {layout.num_tiles} tiles | {need.working_bytes / GB:.2f} GB to work, "
+        f"{weights / GB:.2f} GB of weights in its own memory"
+    )
+
+
+def measure_work(folder: Path) -> Iterator[str]:
+    """Rows of a Markdown table: encoders of full size, a language model of two layers."""
+    yield "| format, picture | estimate | its own at the peak |"
+    yield "|---|---|---|"
+    folder.mkdir(parents=True)
+    try:
+        write_released(folder / "released", 2)
+        run_import(folder / "released", folder / "ours")
+        shutil.rmtree(folder / "released")
+        for dtype in ("bfloat16", "float32"):
+            for width, height in ((448, 448), (1792, 1344)):
+                cost = cost_of(work_on_image, folder / "ours", dtype, width, height)
+                yield f"| {cost.said} | {cost.own_bytes / GB:.2f} GB |"
+    finally:
+        shutil.rmtree(folder)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # How near an import is.
 
 
@@ -355,12 +402,13 @@ def main() -> None:
     parser.add_argument("--make-8b", type=Path, metavar="DIR", help="a new folder with room for twice 16.4 GB")
     parser.add_argument("--layers", type=int, default=NUM_LAYERS, help="layers of the language model (default 28)")
     parser.add_argument("--load-layers", type=int, help="load a checkpoint with so many layers instead")
+    parser.add_argument("--working-memory", type=Path, metavar="DIR", help="a new folder with room for 9 GB")
     parser.add_argument("--parity", type=Path, metavar="DIR", help="a folder with checkpoint/, an image and a record")
     parser.add_argument("--image", default="image_b.png")
     parser.add_argument("--record", default="single_256.npz")
     arguments = parser.parse_args()
-    if arguments.make_8b is None and arguments.parity is None:
-        parser.error("give --make-8b DIR or --parity DIR")
+    if arguments.make_8b is None and arguments.working_memory is None and arguments.parity is None:
+        parser.error("give --make-8b DIR, --working-memory DIR or --parity DIR")
     print(
         f"{cpu_name()}, {torch.get_num_threads()} threads, Linux {platform.release()}, "
         f"Python {platform.python_version()}"
@@ -370,6 +418,11 @@ def main() -> None:
         print("| stage | largest difference |\n|---|---|")
         for stage, difference in compare(arguments.parity, arguments.image, arguments.record):
             print(f"| {stage} | {difference} |")
+    if arguments.working_memory is not None:
+        if arguments.working_memory.exists():
+            sys.exit(f"error: {arguments.working_memory} exists already; give a new folder")
+        for row in measure_work(arguments.working_memory):
+            print(row, flush=True)
     if arguments.make_8b is not None:
         folder = arguments.make_8b
         if folder.exists():

@@ -13,6 +13,9 @@ import pytest
 import rasterio
 from affine import Affine
 from PIL import Image
+from pyproj import Transformer
+from rasterio.shutil import copy as copy_raster
+from rasterio.vrt import WarpedVRT
 from typer.testing import CliRunner
 
 from product_trees import LANDSAT_5, grd_product, metadata_xml, safe_l2a, write_image
@@ -175,6 +178,40 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     text = CliRunner().invoke(app, ["info", str(safe)]).stdout
     for said in ("sentinel-2-offset", "2024-05-01", "48 x 48 pixels", "EPSG:32632", "B8A", "narrow nir", "865 nm"):
         assert said in text
+
+
+def test_a_part_another_grid_and_virtual_files_on_the_command_line(tmp_path: Path) -> None:
+    red = np.arange(64, dtype=np.uint16).reshape(8, 8) + 300
+    optical = write_stack(tmp_path / "s2.tif", {name: red for name in ("B02", "B03", "B04")})
+    coarse = {"transform": Affine(20, 0, 600_000, 0, -20, 5_100_000)}
+    sar = write_stack(tmp_path / "s1.tif", {"VV": np.full((4, 4), -5, np.float32)}, **coarse)
+    west, north = Transformer.from_crs(32632, 4326, always_xy=True).transform(600_021, 5_099_999)
+    east, south = Transformer.from_crs(32632, 4326, always_xy=True).transform(600_059, 5_099_961)
+    bbox = f"{west},{south},{east},{north}"
+    virtual = tmp_path / "s2.vrt"
+    with rasterio.open(optical) as source, WarpedVRT(source) as vrt:
+        copy_raster(vrt, virtual, driver="VRT")
+    told = ["info", str(virtual), "--sar", str(sar), "--bbox", bbox, "--reference", "sar", "--json"]
+    refused = CliRunner().invoke(app, told)
+    assert refused.exit_code == 2 and "--allow-virtual" in refused.stderr
+    result = CliRunner().invoke(app, [*told, "--allow-virtual"])
+    assert result.exit_code == 0, result.stderr
+    described = json.loads(result.stdout)
+    assert [(image["width"], image["height"]) for image in described["images"]] == [(4, 4), (2, 2)]
+    values = described["images"][0]["bands"][2]
+    assert (values["min"], values["max"]) == pytest.approx(((300 + 2) / 1e4, (300 + 3 * 8 + 5) / 1e4))
+    assert described["scene"]["width"] == 2 and described["scene"]["pixel_size"]["width_m"] == pytest.approx(
+        20, rel=1e-3
+    )
+
+
+def test_progress_is_told_of_reading_and_of_values(tmp_path: Path) -> None:
+    path = write_stack(tmp_path / "s1.tif", {"VV": np.full((8, 8), -5, np.float32)})
+    told: list[tuple[str, int, int]] = []
+    info = look_at([path], progress=lambda *arguments: told.append(arguments))
+    assert told == [(str(path), 8, 8)]
+    info.to_dict(lambda *arguments: told.append(arguments))
+    assert told == [(str(path), 8, 8)] * 2
 
 
 def test_images_apart_are_described_before_the_error(tmp_path: Path) -> None:

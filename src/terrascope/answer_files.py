@@ -18,7 +18,7 @@ from terrascope.landcover import TERRASCOPE
 from terrascope.output import written_together
 from terrascope.rasters.named_mask import NamedMask, printable
 from terrascope.rasters.overlay import PICTURE_SIDE
-from terrascope.rasters.sensors import render, shown_bands
+from terrascope.rasters.sensors import render, shown_overview
 from terrascope.rasters.vectors import trace_outlines
 from terrascope.rasters.write import (
     NO_STEP,
@@ -143,7 +143,7 @@ def _pictures(scene: Scene) -> list[Picture]:
     pictures = []
     for number, pair in enumerate(scene.pairs, 1):
         for observation in pair.observations:
-            small = observation.overview(PICTURE_SIDE, shown_bands(observation))
+            small = shown_overview(observation, PICTURE_SIDE)
             pictures.append(
                 Picture(
                     image=number,

@@ -97,7 +97,7 @@ NumberFormat = Annotated[
 ]
 Bits = Annotated[
     Optional[Literal["8bit", "4bit"]],  # noqa: UP045
-    typer.Option("--quantization", help="Fewer bits for the language model; needs bitsandbytes and a CUDA device."),
+    typer.Option("--quantization", help="Fewer bits for the language model; needs bitsandbytes and accelerate."),
 ]
 ProfileName = Annotated[
     Optional[str],  # noqa: UP045

@@ -30,9 +30,12 @@ class Reduced:
     bands: tuple[int, ...]
     source_valid: NDArray[np.bool_]
 
-    def is_for(self, bands: Sequence[int], size: tuple[int, int], source_valid: NDArray[np.bool_]) -> bool:
-        """True if it is the reduction to this size of these bands of the image with this very mask."""
-        return self.bands == tuple(bands) and self.valid.shape == size and self.source_valid is source_valid
+    def pixels_of(
+        self, bands: Sequence[int], size: tuple[int, int], source_valid: NDArray[np.bool_]
+    ) -> NDArray[np.float32] | None:
+        """The pixels of these bands, if this is the reduction to this size of an image with this very mask."""
+        is_it = self.valid.shape == size and self.source_valid is source_valid and set(bands) <= set(self.bands)
+        return self.pixels[[self.bands.index(band) for band in bands]] if is_it else None
 
 
 class Reduction:
@@ -55,7 +58,9 @@ class Reduction:
         """
         (rows, row_starts), (columns, column_starts) = map(_cells, self._edges, part)
         if valid.all():
-            sizes = [np.diff([*starts, side]) for starts, side in zip((row_starts, column_starts), valid.shape, strict=True)]
+            sizes = [
+                np.diff([*starts, side]) for starts, side in zip((row_starts, column_starts), valid.shape, strict=True)
+            ]
             counts = np.multiply.outer(*sizes).astype(np.float32)
         else:
             pixels = np.where(valid, pixels, np.float32(0))
@@ -68,9 +73,10 @@ class Reduction:
         self._counts[cells] += counts
 
     def result(self, bands: Sequence[int], source_valid: NDArray[np.bool_]) -> Reduced:
-        """The reduced image; the arguments are as in `Reduced`."""
+        """The reduced image, after which nothing can be added; the arguments are as in `Reduced`."""
+        np.divide(self._sums, np.maximum(self._counts, 1), out=self._sums)
         return Reduced(
-            pixels=(self._sums / np.maximum(self._counts, 1)).astype(np.float32, copy=False),
+            pixels=self._sums,
             valid=self._counts > 0,
             bands=tuple(bands),
             source_valid=source_valid,

@@ -131,16 +131,18 @@ class Observation:
             return self.window(slice(0, size[0]), slice(0, size[1]), names)
         numbers = self._numbers_of(names)
         reduced = None if isinstance(self.pixels, np.ndarray) else self.pixels.reduced
-        if reduced is None or not reduced.is_for(numbers, size, self.valid):
+        pixels = None if reduced is None else reduced.pixels_of(numbers, size, self.valid)
+        if reduced is None or pixels is None:
             reduction = Reduction(len(names), self.shape, size)
-            for part, pixels in self._parts(numbers):
-                reduction.add(*reduction.summed(part, pixels, self.valid[part]))
+            for part, read in self._parts(numbers):
+                reduction.add(*reduction.summed(part, read, self.valid[part]))
             reduced = reduction.result(numbers, self.valid)
+            pixels = reduced.pixels
             if not isinstance(self.pixels, np.ndarray):
                 self.pixels.reduced = reduced
         return replace(
             self,
-            pixels=reduced.pixels,
+            pixels=pixels,
             bands=names,
             valid=reduced.valid,
             georeference=self.georeference.scaled(self.shape[0] / size[0], self.shape[1] / size[1]),

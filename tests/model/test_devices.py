@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 from terrascope.errors import ModelError
 from terrascope.model import devices
 from terrascope.model.checkpoint import load
-from terrascope.model.devices import choose_device, choose_dtype, placement
+from terrascope.model.devices import Quantization, choose_device, choose_dtype, placement
 from terrascope.model.generation import GenerationSettings
 from terrascope.model.terrascope import TerraScope
+from terrascope.sources.synthetic import demo_scene
 from tests.model.conftest import Loaded
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -88,8 +90,8 @@ def test_what_a_placement_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(ModelError, match=message):
             placement(*arguments)
     installed.add("bitsandbytes")
-    with pytest.raises(ModelError, match="loading in 4bit needs a CUDA device, not cpu; give --dtype instead"):
-        placement(CPU, None, "4bit")
+    with pytest.raises(ModelError, match="loading in 4bit works on CUDA devices and CPUs, not on mps; give --dtype"):
+        placement(torch.device("mps"), None, "4bit")
     with pytest.raises(ModelError, match="loading in 4bit needs the package accelerate"):
         placement(CUDA, None, "4bit")
     installed.add("accelerate")
@@ -97,7 +99,14 @@ def test_what_a_placement_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert placement(CPU, "auto", None) == {"device_map": "auto"}
     quantized = placement(CUDA, None, "4bit")["quantization_config"]
     assert quantized.load_in_4bit and not quantized.load_in_8bit
-    assert {"sam", "seg_projection", "vision_tower", "lm_head"} <= set(quantized.llm_int8_skip_modules)
+    assert quantized.llm_int8_skip_modules == list(devices.NOT_QUANTIZED)
+
+
+def test_only_matrices_of_the_language_model_are_quantized(tiny: Loaded) -> None:
+    linear = [name for name, module in tiny[0].named_modules() if isinstance(module, torch.nn.Linear)]
+    converted = {name for name in linear if should_convert_module(name, list(devices.NOT_QUANTIZED))}
+    assert converted == {name for name in linear if name.startswith("vlm.model.language_model.layers.")}
+    assert len(converted) == 2 * 7
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -129,6 +138,21 @@ def test_a_spread_model_answers_alike(tiny: Loaded, two_dates, tmp_path: Path) -
     theirs = TerraScope(*tiny, "tiny").ground(two_dates.scene, "Q?", TEXT)
     for one, other in zip(ours.masks, theirs.masks, strict=True):
         assert (one == other).mean() > 0.999
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="quantization needs bitsandbytes")
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+def test_a_quantized_model_answers_nearly_alike(quantization: Quantization) -> None:
+    exact = TerraScope.from_pretrained("nano", device="cpu").segment(demo_scene(), "water")
+    short = TerraScope.from_pretrained("nano", device="cpu", quantization=quantization)
+    kinds = {
+        (name.startswith("vlm.model.language_model.layers."), type(module).__name__)
+        for name, module in short.model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    assert kinds == {(True, "Linear8bitLt" if quantization == "8bit" else "Linear4bit"), (False, "Linear")}
+    assert (short.segment(demo_scene(), "water").masks[0] == exact.masks[0]).mean() > 0.995
 
 
 @pytest.mark.gpu

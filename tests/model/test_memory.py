@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from terrascope.errors import ModelError
 from terrascope.model import memory
-from terrascope.model.checkpoint import load
+from terrascope.model.checkpoint import WEIGHTS, load
 from terrascope.model.memory import check_memory, estimate_memory, free_memory, memory_errors_in_words
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.release.files import Stored, list_tensors
@@ -93,7 +94,7 @@ def test_a_card_that_is_too_small_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     config, stored = headers_8b()
     card = torch.device("cuda")
     need = estimate_memory(config, stored, card, torch.bfloat16)  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match=r"but 8\.0 GB are free \(on Small Card\); give --quantization 4bit on a CUDA"):
+    with pytest.raises(ModelError, match=r"but 8\.0 GB are free \(on Small Card\); give --quantization 4bit, or"):
         check_memory("8b", need, card)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (24 * 10**9, 24 * 10**9))
     check_memory("8b", need, card)
@@ -150,3 +151,19 @@ def test_the_command_ends_with_one_sentence(folder: Path) -> None:
     assert done.stdout == "" and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(f"error: model {str(folder)!r} needs about 0.4 GB of memory in float32 (")
     assert "but 0.1 GB are free (of the machine); give --dtype bfloat16, or another --device" in done.stderr
+
+
+def test_the_documented_memory_is_the_estimate() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    nano = WEIGHTS / "nano"
+    models = {"`nano`": (AutoConfig.from_pretrained(nano), list_tensors(nano)), "released 8B": headers_8b()}
+    for name, (config, stored) in models.items():
+        for device in ("CPU", "CUDA"):
+            needs = [
+                estimate_memory(config, stored, torch.device(device.lower()), dtype, quantization)  # type: ignore[arg-type]
+                for dtype, quantization in (
+                    (torch.float32, None), (torch.bfloat16, None), (torch.bfloat16, "8bit"), (torch.bfloat16, "4bit"),
+                )
+            ]  # fmt: skip
+            cells = " | ".join(f"{need.total_bytes / 1e9:.1f} GB" for need in needs)
+            assert f"| {name} | {device} | {cells} |" in text

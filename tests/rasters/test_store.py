@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from terrascope.errors import SceneError
 from terrascope.rasters.read import open_scene, read_observation
+from terrascope.rasters.sensors import render_overview
 from terrascope.rasters.store import FileStore
 from terrascope.rasters.warped_store import WarpedStore
+from terrascope.rasters.windows import OpenRaster
 
 ORIGIN = (500_000, 5_000_000)
 
@@ -140,6 +143,42 @@ def test_valid_of_a_stored_image_goes_by_its_picture(tmp_path: Path) -> None:
     assert by_windows.band("B08")[7, 8] == 0
     assert by_windows.band("B08")[3, 4] == 0
     assert by_windows.band("B08")[7, 9] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("kind", ["same grid", "several resolutions", "another CRS"])
+def test_the_overview_of_a_stored_image_is_that_of_the_whole(kinds: dict, kind: str) -> None:
+    whole_scene, stored_scene = kinds[kind]
+    for whole, stored in zip(whole_scene.observations, stored_scene.observations, strict=True):
+        expected, found = whole.overview(100), stored.overview(100)
+        np.testing.assert_array_equal(found.valid, expected.valid)
+        np.testing.assert_allclose(found.pixels, expected.pixels, rtol=1e-4, atol=1e-6)
+        covered = np.zeros(stored.shape, int)
+        for part, pixels in stored.parts():
+            covered[part] += 1
+            np.testing.assert_array_equal(pixels, whole.window(*part).pixels)
+        assert (covered == 1).all()
+
+
+def test_opening_makes_the_overview_of_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("terrascope.rasters.survey.OVERVIEW_SIDE", 30)
+    monkeypatch.setattr("terrascope.rasters.sensors.OVERVIEW_SIDE", 30)
+    stored = np.random.default_rng(0).integers(1, 4000, (4, 70, 90)).astype(np.uint16)
+    stored[:, 10:30, 20:50] = 0
+    path = write_tif(tmp_path / "a.tif", stored, ("B02", "B03", "B04", "B08"), nodata=0, **utm(10))
+    expected = render_overview(read_observation(path), 15)
+    image = read_observation(path, in_memory_pixels=10)
+    path.unlink()
+    monkeypatch.setattr(OpenRaster, "read", None)
+    np.testing.assert_allclose(render_overview(image, 15), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_threads_may_share_a_store(kinds: dict) -> None:
+    whole, stored = (scene.observations[0] for scene in kinds["several resolutions"])
+    places = [(slice(top, top + 60), slice(top, top + 90)) for top in range(0, 600, 30)]
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(lambda place: stored.window(*place).pixels, places * 3))
+    for place, pixels in zip(places * 3, found, strict=True):
+        np.testing.assert_array_equal(pixels, whole.window(*place).pixels)
 
 
 def test_backscatter_is_resampled_as_power(tmp_path: Path) -> None:

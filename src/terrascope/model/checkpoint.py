@@ -91,7 +91,7 @@ def load(
         folder: where it lies, if that is known already; the name then only stands in messages.
         device, dtype: by name; `auto` is explained at `devices.choose_device` and `devices.choose_dtype`.
         device_map: `auto` spreads the model over all GPUs and the CPU; needs the package accelerate.
-        quantization: of the language model's matrices; needs bitsandbytes and a CUDA device.
+        quantization: of the language model's matrices; needs bitsandbytes and accelerate.
         tell: called with a sentence on what a large model needs.
 
     Raises:

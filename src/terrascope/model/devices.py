@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -92,8 +93,8 @@ def placement(device: torch.device, device_map: str | None, quantization: Quanti
         raise ModelError(f"unknown quantization {quantization!r}: give 8bit or 4bit, or none")
     if quantization is not None:
         _need("bitsandbytes", f"loading in {quantization}")
-        if device.type != "cuda":
-            raise ModelError(f"loading in {quantization} needs a CUDA device, not {device}; give --dtype instead")
+        if device.type == "mps":
+            raise ModelError(f"loading in {quantization} works on CUDA devices and CPUs, not on {device}; give --dtype")
     if device_map is not None or quantization is not None:
         _need("accelerate", "device_map='auto'" if device_map else f"loading in {quantization}")
     elif device.type == "cpu" or find_spec("accelerate") is None:
@@ -108,6 +109,8 @@ def placement(device: torch.device, device_map: str | None, quantization: Quanti
 def _quantization_config(quantization: Quantization) -> Any:
     from transformers import BitsAndBytesConfig
 
+    # At every matrix of every token it would say that its inputs become float16.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     return BitsAndBytesConfig(
         load_in_8bit=quantization == "8bit",
         load_in_4bit=quantization == "4bit",
@@ -116,8 +119,17 @@ def _quantization_config(quantization: Quantization) -> Any:
     )
 
 
-NOT_QUANTIZED = ("vision_tower", "visual", "multi_modal_projector", "lm_head", "sam", "seg_projection", "mask_fusion")
-"""Parts that keep their number format: small beside the language model, and what masks are made of."""
+NOT_QUANTIZED = (
+    "vlm.model.vision_tower",
+    "vlm.model.visual",
+    "vlm.model.multi_modal_projector",
+    "vlm.lm_head",
+    "sam",
+    "seg_projection",
+    "mask_fusion",
+)
+"""Parts that keep their number format: small beside the language model, and what masks are made of. Named in full,
+since the library takes a name that is only a part of a module's for none of them."""
 
 
 def _need(package: str, what: str) -> None:

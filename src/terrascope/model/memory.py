@@ -14,6 +14,7 @@ from terrascope.errors import ModelError
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.devices import NOT_QUANTIZED, Quantization, dtype_name
 from terrascope.model.release.files import Stored
+from terrascope.model.release.names import in_model
 
 GB = 1e9
 WORTH_SAYING = GB
@@ -28,6 +29,7 @@ _PER_TILE_PIXEL, _PER_MASK_PIXEL, _PER_POSITION = 64, 110, 3
 _NEW_POSITIONS = 1024 + 512
 """Text of a reasoning with the default limit, and of the prompt beside its images."""
 
+_KEPT = tuple(f"{part}." for part in (*NOT_QUANTIZED, "vlm.model.language_model.embed_tokens"))
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Cannot allocate memory", "not enough memory")
 
 
@@ -70,7 +72,7 @@ def estimate_memory(
     weights = 0.0
     for tensor in stored.values():
         size = torch.Size(tensor.shape).numel()
-        is_quantized = len(tensor.shape) == 2 and not any(part in tensor.name for part in (*NOT_QUANTIZED, "embed"))
+        is_quantized = len(tensor.shape) == 2 and not in_model(tensor.name).startswith(_KEPT)
         weights += size * (bits if is_quantized else 8 * dtype.itemsize) / 8
     working = BASE_BYTES[device.type] + dtype.itemsize * _numbers_at_work(config)
     return MemoryNeed(weights_bytes=int(weights), working_bytes=int(working), dtype=dtype, quantization=quantization)
@@ -107,7 +109,7 @@ def check_memory(name: str, need: MemoryNeed, device: torch.device) -> None:
     free = free_memory(device)
     if free is None or need.total_bytes <= free[0]:
         return
-    smaller = "--dtype bfloat16" if need.dtype == torch.float32 else "--quantization 4bit on a CUDA device"
+    smaller = "--dtype bfloat16" if need.dtype == torch.float32 else "--quantization 4bit"
     raise ModelError(
         f"model {name!r} needs {need}, but {free[0] / GB:.1f} GB are free ({free[1]}); "
         f"give {smaller}, or another --device"

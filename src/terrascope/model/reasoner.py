@@ -19,6 +19,7 @@ from terrascope.model.generation import GenerationSettings, Grounder, Reasoning,
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
 from terrascope.model.sweep import Progress, Query, SweepSettings, Swept, sweep
+from terrascope.rasters.sensors import shown_overview
 from terrascope.scene import OVERVIEW_SIDE, Pair, Scene
 from terrascope.trace import parse
 
@@ -42,8 +43,8 @@ def reduce_scene(scene: Scene) -> Scene:
         return scene
     pairs = tuple(
         Pair(
-            optical=None if pair.optical is None else pair.optical.overview(),
-            sar=None if pair.sar is None else pair.sar.overview(),
+            optical=None if pair.optical is None else shown_overview(pair.optical, OVERVIEW_SIDE),
+            sar=None if pair.sar is None else shown_overview(pair.sar, OVERVIEW_SIDE),
         )
         for pair in scene.pairs
     )

@@ -76,7 +76,7 @@ class TerraScope:
             dtype: `auto` (on a GPU the checkpoint's own; on a CPU float32 up to a billion parameters, and the
                 checkpoint's own above), `float32`, `bfloat16`, `float16`, or a dtype of torch.
             device_map: `auto` spreads the model over all GPUs and the CPU; needs the package accelerate.
-            quantization: `8bit` or `4bit` for the language model's matrices; needs bitsandbytes and a CUDA device.
+            quantization: `8bit` or `4bit` for the language model's matrices; needs bitsandbytes and accelerate.
             profile: `paper` or `release`: behave by the settings of that profile instead of the checkpoint's own.
             progress: called with the tensors that are imported, and with all.
             tell: called with a sentence on what is imported where, and on the memory that a large model needs.

@@ -19,6 +19,7 @@ __all__ = [
     "render_overview",
     "sensor_named",
     "shown_bands",
+    "shown_overview",
     "to_physical",
 ]
 
@@ -96,13 +97,17 @@ def shown_bands(observation: Observation) -> tuple[str, ...]:
     return present
 
 
-def render_overview(observation: Observation, max_side: int = OVERVIEW_SIDE) -> NDArray[np.float32]:
-    """The picture float32 `[3, h, w]` of an observation, reduced until no side is longer than `max_side`.
+def shown_overview(observation: Observation, max_side: int) -> Observation:
+    """The bands of an observation's picture, reduced until no side is longer than `max_side`.
 
-    It is made of the overview that the first look is made from, as another would take another pass over the files.
+    It is made of the overview that the first look is made from, as another would cost a pass over the files.
     """
-    overview = observation.overview(OVERVIEW_SIDE, shown_bands(observation))
-    return render(overview.overview(max_side))
+    return observation.overview(OVERVIEW_SIDE, shown_bands(observation)).overview(max_side)
+
+
+def render_overview(observation: Observation, max_side: int = OVERVIEW_SIDE) -> NDArray[np.float32]:
+    """The picture float32 `[3, h, w]` of an observation, reduced until no side is longer than `max_side`."""
+    return render(shown_overview(observation, max_side))
 
 
 def render(observation: Observation) -> NDArray[np.float32]:

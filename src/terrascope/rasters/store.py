@@ -20,7 +20,7 @@ from terrascope.reduction import Reduced
 Progress = Callable[[str, int, int], None]
 """Is told the image that is being read, its rows read so far, and all its rows."""
 
-_PART_NUMBERS = 6_000_000
+_PART_NUMBERS = 4_000_000
 """Numbers of all bands that one thread holds at a time, if the blocks of the files are not larger."""
 
 _LARGEST_BLOCK = 16_000_000
@@ -154,16 +154,17 @@ class FileStore:
             blocks, parallel = zip(*(reader.blocks(open_path) for reader in readers), strict=True)
         block = max(blocks, key=lambda sides: sides[0].stop - sides[0].start)
         (height, width) = (side.stop - side.start for side in block)
-        if height * min(width, self._target.width) > _LARGEST_BLOCK:
+        size = height * min(width, self._target.width)
+        if size > _LARGEST_BLOCK:
             height = max(1, _LARGEST_BLOCK // width)
-            block, parallel = (slice(0, height), block[1]), (False,)
+            block = (slice(0, height), block[1])
         across = max(1, most // (height * width)) * width
         down = max(1, most // (height * min(across, columns.stop - columns.start))) * height
         return [
             (below, right)
             for below in _steps(rows, block[0].start, down)
             for right in _steps(columns, block[1].start, across)
-        ], NUM_THREADS if all(parallel) else 1
+        ], NUM_THREADS if all(parallel) and size <= _PART_NUMBERS else 1
 
 
 def _steps(span: slice, origin: int, step: int) -> list[slice]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -42,14 +41,6 @@ class OpenRaster:
         self._path = path
         self._dataset = open_raster(path, allow_virtual=allow_virtual)
         self.height, self.width = self._dataset.shape
-
-    def __enter__(self) -> OpenRaster:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._dataset.close()
@@ -131,15 +122,19 @@ class OpenRaster:
     def _scalings(self) -> list[tuple[float, float]]:
         return list(zip(self._dataset.scales, self._dataset.offsets, strict=True))
 
-    def _measured(
-        self, index: int, stored: NDArray[Any], numbers: NDArray[np.float32], window: Window
-    ) -> Mask | None:
+    def _measured(self, index: int, stored: NDArray[Any], numbers: NDArray[np.float32], window: Window) -> Mask | None:
         dtype, flags, nodata = self._dtypes[index - 1], self._mask_flags[index - 1], self._nodata[index - 1]
         finite = None if np.issubdtype(dtype, np.integer) else unless_all(np.isfinite(numbers))
         if MaskFlags.all_valid in flags:
             return finite
-        if flags == [MaskFlags.nodata] and nodata is not None and dtype in _COMPARED_TYPES:
-            return both(finite, _differs(stored, nodata, is_float=dtype.startswith("float")))
+        is_float = dtype.startswith("float")
+        if (
+            flags == [MaskFlags.nodata]
+            and nodata is not None
+            and dtype in _COMPARED_TYPES
+            and (is_float or float(nodata).is_integer())
+        ):
+            return both(finite, _differs(stored, nodata, is_float=is_float))
         # Where a file has both, GDAL prefers nodata to alpha.
         with without_warnings(NodataShadowWarning):
             seen = self._dataset.read_masks(index, window=window)
@@ -169,8 +164,7 @@ def unless_all(mask: Mask) -> Mask | None:
 
 def _differs(stored: NDArray[Any], nodata: float, *, is_float: bool) -> Mask | None:
     """Where numbers are not nodata in GDAL's eyes: of floats, close neighbours of nodata are nodata too."""
-    # NaN is not measured anyway, and no whole number is a fraction.
-    if np.isnan(nodata) or not (is_float or float(nodata).is_integer()):
+    if np.isnan(nodata):  # which is not measured anyway
         return None
     number = np.float32(nodata) if stored.dtype == np.float32 else np.float64(nodata)
     if not is_float:

@@ -18,6 +18,7 @@ from terrascope.model.release.convert import import_release
 from terrascope.model.release.export import export_release
 from terrascope.model.release.files import list_tensors, plan_shards
 from terrascope.model.release.names import Source, is_dropped, our_names, our_sources, released_sources
+from tests.model.conftest import Loaded
 from tests.model.release.conftest import HIERA, Checkpoint
 
 SAM = "grounding_encoder.sam2_model"
@@ -98,7 +99,8 @@ def test_import_of_the_export_is_the_same_model(checkpoint: Checkpoint, tmp_path
     text = "<|im_start|>user\n[SEG] water 12%"
     assert processor.tokenizer(text)["input_ids"] == checkpoint.processor.tokenizer(text)["input_ids"]
     # The fusion is not trained: what it gives is the plain mean.
-    assert float(model.mask_fusion(torch.tensor(3.0), torch.tensor(-1.0))) == pytest.approx(1.0)
+    with torch.inference_mode():
+        assert float(model.mask_fusion(torch.tensor(3.0), torch.tensor(-1.0))) == pytest.approx(1.0)
 
 
 def test_export_of_the_import_is_the_same_checkpoint(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -211,3 +213,12 @@ def test_profiles_differ_in_every_setting_and_are_known_by_name() -> None:
         assert one.keys() == other.keys() and all(one[key] != other[key] for key in one)
     with pytest.raises(ModelError, match="unknown profile 'best': choose one of paper, release"):
         profile_named("best")
+
+
+def test_sizes_that_the_layout_cannot_state_are_not_exported(tiny: Loaded, tmp_path: Path) -> None:
+    model, processor = tiny
+    model.save_pretrained(tmp_path / "tiny")
+    processor.save_pretrained(tmp_path / "tiny")
+    with pytest.raises(ModelError, match=r"layout cannot state sam_config\.\S+ = .*; it stands for"):
+        export_release(tmp_path / "tiny", tmp_path / "released")
+    assert not (tmp_path / "released").exists()

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import AutoConfig
 
 from terrascope.errors import ModelError
+from terrascope.model.checkpoint import locate
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.release.convert import (
     HIERA_FILE,
@@ -25,11 +25,23 @@ from terrascope.model.release.convert import (
     num_bytes,
     read_tensor,
 )
-from terrascope.model.release.files import Stored, list_tensors, plan_shards, write_shards
+from terrascope.model.release.files import Stored, list_tensors, plan_shards, read_json, write_shards
 from terrascope.model.release.names import Source, in_model, our_sources, released_names
-from terrascope.model.release.settings import HIERA_LARGE, RELEASED_TYPE
+from terrascope.model.release.settings import HIERA_LARGE, RELEASED_TYPE, our_configuration
 
 _NOT_RELEASED = "mask_fusion."
+_NO_SIZES = (
+    "dtype",
+    "architectures",
+    "_name_or_path",
+    "transformers_version",
+    "initializer_range",
+    "layer_scale_init_value",
+    "id2label",
+    "label2id",
+)
+"""What a configuration holds beside sizes and switches: where it comes from, and how training begins."""
+
 _LANGUAGE_EXTRAS = ("transformers_version", "dtype", "_name_or_path")
 
 
@@ -53,10 +65,14 @@ def export_release(
         ModelError: a file is missing or damaged, or the model has parts that the layout does not know.
         OutputError: the target exists already or cannot be written.
     """
-    source = Path(source)
-    config = AutoConfig.from_pretrained(source)
-    if not isinstance(config, TerraScopeConfig):
-        raise ModelError(f"{source}: is a {config.model_type} checkpoint; only TerraScope models can be exported")
+    source = Path(locate(os.fspath(source)))
+    config = TerraScopeConfig.from_dict(read_json(source / "config.json"))
+    kinds = (config.vlm_config.model_type, config.sam_config.model_type)
+    if kinds != ("internvl", "sam2"):
+        raise ModelError(
+            f"{source}: the released layout holds an InternVL and a SAM-2, but this is {' and '.join(kinds)}"
+        )
+    _check_sizes(config, source)
     stored = {in_model(name): tensor for name, tensor in list_tensors(source).items()}
     plan = _plan(stored, source)
     shards = plan_shards(
@@ -75,6 +91,33 @@ def export_release(
                 shutil.copy(source / name, folder)
     left_out = tuple(sorted(name for name in stored if name.startswith(_NOT_RELEASED)))
     return Conversion(num_tensors=len(plan), dropped=left_out, added=())
+
+
+def _check_sizes(config: TerraScopeConfig, source: Path) -> None:
+    """Refuse sizes that the layout cannot state: importing would give another model."""
+    ids = {"<IMG_CONTEXT>": config.vlm_config.image_token_id, "[SEG]": config.seg_token_id}
+    again = our_configuration(released_configuration(config), hiera_sizes(config), ids)
+    for part in ("vlm_config", "sam_config"):
+        ours, theirs = (_leaves(getattr(one, part).to_dict()) for one in (config, again))
+        differing = sorted(key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key])
+        if differing:
+            key = differing[0]
+            raise ModelError(
+                f"{source}: the released layout cannot state {part}.{key} = {ours[key]}; it stands for {theirs[key]}"
+            )
+
+
+def _leaves(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Sizes and switches by their path; what the library notes about files and training is left out."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        if key in _NO_SIZES:
+            continue
+        if isinstance(value, dict):
+            found |= _leaves(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
 
 
 def _plan(stored: Mapping[str, Stored], source: Path) -> dict[str, tuple[Source, ...]]:
