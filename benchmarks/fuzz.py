@@ -55,14 +55,27 @@ class Limits:
 
 @dataclass(kw_only=True)
 class Worker:
-    """A process, its folder, the input that it has in hand since `began` (or none), and the number of its next one."""
+    """A process, its folder, the input that it has in hand (or none), and the number of its next one.
+
+    `began` is the time and `used` the processor time of the process when it took the input in hand.
+    """
 
     process: multiprocessing.process.BaseProcess
     pipe: Connection
     folder: Path
     next_number: int
     case: str = ""
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0
+    used: float = 0.0
+
+    def is_overdue(self, seconds: float) -> bool:
+        """True if the input has taken too much processor time, or is waited for without end."""
+        if not self.case:
+            return False
+        waited = time.monotonic() - self.began
+        return waited > seconds and (
+            _processor_seconds(self.process.pid) - self.used > seconds or waited > 20 * seconds
+        )
 
 
 @dataclass(kw_only=True)
@@ -117,12 +130,12 @@ def work(
 
 def _work_on(case: str, paths: list[Path], folder: Path, pipe: Connection, mib: int) -> None:
     pipe.send(case)
-    before, began = _reset_peak(), time.monotonic()
+    before, began = _reset_peak(), time.process_time()
     try:
         outcome, place = take(case, paths, folder), ""
     except Exception as error:
         outcome, place = f"{type(error).__name__}: {str(error)[:300]}", _place(error)
-    seconds, peak_mib = time.monotonic() - began, _status("VmHWM") / MIB - before
+    seconds, peak_mib = time.process_time() - began, _status("VmHWM") / MIB - before
     if not place and peak_mib > mib:
         outcome, place = f"MemoryError: more than {mib} MiB", "memory"
     # Files of a defect are left for the one who reads the pipe.
@@ -154,7 +167,7 @@ def fuzz(args: argparse.Namespace, limits: Limits) -> Tally:
         worker = workers[slot]
         stop(worker)
         if worker.case:
-            tally.add(worker.case, "defect", time.monotonic() - worker.began, 0.0)
+            tally.add(worker.case, "defect", 0.0, 0.0)
             keep(tally, worker.case, defect, worker.folder, Path(args.keep))
         shutil.rmtree(worker.folder, ignore_errors=True)
         workers[slot] = start(worker.next_number)
@@ -173,6 +186,7 @@ def fuzz(args: argparse.Namespace, limits: Limits) -> Tally:
                         continue
                     if isinstance(message, str):
                         worker.case, worker.began = message, time.monotonic()
+                        worker.used = _processor_seconds(worker.process.pid)
                         worker.next_number = int(message.partition(":")[2]) + args.workers
                         continue
                     outcome, place, seconds, peak_mib = message
@@ -180,7 +194,7 @@ def fuzz(args: argparse.Namespace, limits: Limits) -> Tally:
                     if place:
                         keep(tally, worker.case, f"{place}: {outcome}", worker.folder, Path(args.keep))
                     worker.case = ""
-                elif worker.case and time.monotonic() - worker.began > limits.seconds:
+                elif worker.is_overdue(limits.seconds):
                     restart(slot, f"process: took more than {limits.seconds:g} s")
     except KeyboardInterrupt:
         print("interrupted; so far:")
@@ -253,6 +267,15 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
+def _processor_seconds(process: int | None) -> float:
+    """Processor time that a process has used; 0 where there is none any more."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _reset_peak() -> float:
     """Set the process's peak memory back to what it uses now; MiB."""
     Path("/proc/self/clear_refs").write_text("5")
@@ -267,7 +290,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--kind", action="append", choices=list(KINDS), help="only these kinds")
     parser.add_argument("--seeds", help="folder of small rasters of real layouts, to damage as well")
-    parser.add_argument("--seconds", type=float, default=10, help="time that one input may take")
+    parser.add_argument("--seconds", type=float, default=10, help="processor time that one input may take")
     parser.add_argument("--memory-mib", type=int, default=1024, help="memory that one input may take")
     parser.add_argument("--keep", default="runs/fuzz", help="folder for the files of defects")
     parser.add_argument("--engine", choices=("own", "atheris"), default="own", help="what draws the inputs")

@@ -142,6 +142,18 @@ def read_bands_by_rasterio(file: Any) -> float:
     return float(np.mean([file.read(band).mean() for band in file.indexes]))
 
 
+def go_through(image: Observation) -> float:
+    num_values = len(image.bands) * image.valid.size
+    return sum(float(pixels.sum(dtype=np.float64)) for _, pixels in image.parts()) / num_values * 1e4
+
+
+def go_through_by_rasterio(file: Any) -> float:
+    rows = file.block_shapes[0][0]
+    strips = (Window(0, top, file.width, min(rows, file.height - top)) for top in range(0, file.height, rows))
+    sums = (file.read(window=strip).astype(np.float32).sum(dtype=np.float64) for strip in strips)
+    return float(sum(sums)) / (file.count * file.height * file.width)
+
+
 @dataclass(frozen=True)
 class Windows:
     """So many windows of one side, in row order or at random places."""
@@ -323,6 +335,11 @@ def print_reading(label: str, path: str, windows: list[Windows]) -> None:
         f"read {len(BANDS)} whole bands, one by one",
         run_alone(read_bands, opened, path),
         run_alone(read_bands_by_rasterio, opened_by_rasterio, path),
+    )
+    print_costs(
+        f"go through {len(BANDS)} bands together",
+        run_alone(go_through, opened, path),
+        run_alone(go_through_by_rasterio, opened_by_rasterio, path),
     )
     for some in windows:
         order = "row order" if some.in_order else "random"

@@ -135,3 +135,10 @@ def test_metres_are_refused_without_a_scale_and_answered_with_one() -> None:
         check_question(make_scene(), "Which is right?", ["A. 2 ha", "B. 3 ha"])
     check_question(make_scene(gsd_m=10), "How far is it from the water to the trees?")
     check_question(make_scene(), "What percentage is water?")
+
+
+def test_what_is_no_scene_or_no_words_is_refused() -> None:
+    with pytest.raises(QuestionError, match=r"a str cannot be asked; open it first, as in Scene\.open"):
+        check_question("a.tif", "How much is water?")  # type: ignore[arg-type]
+    with pytest.raises(QuestionError, match="asked in words, not as int"):
+        check_question(make_scene(), 5)  # type: ignore[arg-type]

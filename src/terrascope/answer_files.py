@@ -124,7 +124,7 @@ def save(answer: Answer, directory: str | os.PathLike[str]) -> dict[str, Path]:
                 item_id=f"terrascope-{hashlib.sha256(content.encode(errors='replace')).hexdigest()[:16]}",
                 georeference=georeference,
                 shape=scene.shape,
-                dates=scene.dates,
+                dates=[observation.date for observation in scene.observations],
                 properties=_provenance(told),
                 assets={name: _asset(name, told) for name in [*others, "report.html"]},
             )
@@ -148,7 +148,7 @@ def _pictures(scene: Scene) -> list[Picture]:
                 Picture(
                     image=number,
                     modality=observation.modality,
-                    date=pair.date,
+                    date=observation.date,
                     pixels=render(small),
                     valid=small.valid,
                 )

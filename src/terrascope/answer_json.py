@@ -99,6 +99,7 @@ def _observation(observation: Observation | None) -> dict[str, Any] | None:
     return {
         "source": observation.source,
         "sensor": observation.sensor,
+        "date": observation.date.isoformat() if observation.date else None,
         "bands": list(observation.bands),
         "valid_percent": round(100 * float(observation.valid.mean()), 3),
         "evidence": list(observation.evidence),

@@ -86,6 +86,12 @@ BoundingBox = Annotated[
 AllowVirtual = Annotated[
     bool, typer.Option("--allow-virtual", help="Also open virtual rasters (VRT, /vsi...), which may lead anywhere.")
 ]
+Nodata = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--nodata", metavar="NUMBER", help="Number of pixels without measurement, where the files do not say."
+    ),
+]
 Model = Annotated[str, typer.Option("--model", metavar="NAME", help="nano, a folder, or a repository of the hub.")]
 Device = Annotated[
     str,
@@ -145,6 +151,7 @@ def ask(
         typer.Option("--choice", metavar="TEXT", help='One of 2 to 5 options to choose from, such as "A. 10%".'),
     ] = None,
     gsd: Gsd = None,
+    nodata: Nodata = None,
     reference: Reference = None,
     bbox: BoundingBox = None,
     allow_virtual: AllowVirtual = False,
@@ -160,7 +167,7 @@ def ask(
     """Ask a question about a scene."""
     from terrascope.question import check_question
 
-    scene = _open(optical, sar, date, sensor, sar_sensor, gsd, reference, bbox, allow_virtual)
+    scene = _open(optical, sar, date, sensor, sar_sensor, gsd, nodata, reference, bbox, allow_virtual)
     question, options = check_question(scene, question, choice or ())
     loading = {"name": model, "device": device, "dtype": dtype, "quantization": quantization, "profile": profile}
     _answer(lambda predictor, how: predictor.ask(scene, question, options=options, **how), loading, look, out, as_json)
@@ -175,6 +182,7 @@ def segment(
     sensor: SensorName = None,
     sar_sensor: SarSensorName = None,
     gsd: Gsd = None,
+    nodata: Nodata = None,
     reference: Reference = None,
     bbox: BoundingBox = None,
     allow_virtual: AllowVirtual = False,
@@ -188,7 +196,7 @@ def segment(
     as_json: AsJson = False,
 ) -> None:
     """Segment one class on a scene."""
-    scene = _open(optical, sar, date, sensor, sar_sensor, gsd, reference, bbox, allow_virtual)
+    scene = _open(optical, sar, date, sensor, sar_sensor, gsd, nodata, reference, bbox, allow_virtual)
     loading = {"name": model, "device": device, "dtype": dtype, "quantization": quantization, "profile": profile}
     _answer(lambda predictor, how: predictor.segment(scene, class_name, **how), loading, look, out, as_json)
 
@@ -203,6 +211,7 @@ def ground(
     sensor: SensorName = None,
     sar_sensor: SarSensorName = None,
     gsd: Gsd = None,
+    nodata: Nodata = None,
     reference: Reference = None,
     bbox: BoundingBox = None,
     allow_virtual: AllowVirtual = False,
@@ -216,7 +225,7 @@ def ground(
     as_json: AsJson = False,
 ) -> None:
     """Make the masks of a text that is already written."""
-    scene = _open(optical, sar, date, sensor, sar_sensor, gsd, reference, bbox, allow_virtual)
+    scene = _open(optical, sar, date, sensor, sar_sensor, gsd, nodata, reference, bbox, allow_virtual)
     loading = {"name": model, "device": device, "dtype": dtype, "quantization": quantization, "profile": profile}
     _answer(lambda predictor, how: predictor.ground(scene, question, text, **how).answer, loading, look, out, as_json)
 
@@ -233,6 +242,7 @@ def info(
     sensor: SensorName = None,
     sar_sensor: SarSensorName = None,
     gsd: Gsd = None,
+    nodata: Nodata = None,
     reference: Reference = None,
     bbox: BoundingBox = None,
     allow_virtual: AllowVirtual = False,
@@ -261,6 +271,7 @@ def info(
             sensor=sensor,
             sar_sensor=sar_sensor,
             gsd_m=gsd,
+            nodata=nodata,
             reference=reference,
             bbox=None if bbox is None else check_box(bbox.split(",")),
             allow_virtual=allow_virtual,
@@ -394,6 +405,7 @@ def _open(
     sensor: str | None,
     sar_sensor: str | None,
     gsd_m: float | None,
+    nodata: float | None,
     reference: Literal["optical", "sar"] | None,
     bbox: str | None,
     allow_virtual: bool,
@@ -412,6 +424,7 @@ def _open(
             sensor=sensor,
             sar_sensor=sar_sensor,
             gsd_m=gsd_m,
+            nodata=nodata,
             reference=reference,
             bbox=None if bbox is None else check_box(bbox.split(",")),
             allow_virtual=allow_virtual,

@@ -63,6 +63,7 @@ def look_at(
     sensor: str | None = None,
     sar_sensor: str | None = None,
     gsd_m: float | None = None,
+    nodata: float | None = None,
     reference: Modality | None = None,
     bbox: LonLatBox | None = None,
     allow_virtual: bool = False,
@@ -72,8 +73,8 @@ def look_at(
 
     Args:
         images: images whose modality is told by evidence; they come before those of `optical` and `sar`.
-        optical, sar, dates, sensor, sar_sensor, gsd_m, allow_virtual, progress: as for `rasters.read.open_scene`. A
-            sensor that is named for one modality only decides the modality of `images`.
+        optical, sar, dates, sensor, sar_sensor, gsd_m, nodata, allow_virtual, progress: as for
+            `rasters.read.open_scene`. A sensor that is named for one modality only decides the modality of `images`.
         reference: whose grid they are on together, as there.
         bbox: west, south, east and north in degrees: the part to look at, of each image and of all together.
 
@@ -105,6 +106,7 @@ def look_at(
             sensor=sensor,
             sar_sensor=sar_sensor,
             gsd_m=gsd_m,
+            nodata=nodata,
             reference=grid_of,
             bbox=bbox,
             allow_virtual=allow_virtual,

@@ -51,6 +51,9 @@ def print_answer(answer: Answer, files: Mapping[str, Path], console: Console | N
         )
     for note in answer.notes:
         console.print(Text(f"Note: {note}", style="yellow"))
+    assumptions = dict.fromkeys(sentence for image in answer.scene.observations for sentence in image.assumptions)
+    for sentence in assumptions:
+        console.print(Text(f"Assumed: {sentence}", style="yellow"))
     if files:
         console.print()
         for name, path in files.items():

@@ -14,8 +14,8 @@ _LINE_EVERY_S = 20.0
 class Waiting:
     """A context in which stages are told as they come: `say` names one, `advance` says how far it is.
 
-    On a terminal they are drawn and wiped; elsewhere a line is printed for work that takes long. Nothing goes to standard
-    output.
+    On a terminal they are drawn and wiped; elsewhere a line is printed for work that takes long. Nothing goes to
+    standard output.
     """
 
     def __init__(self, stage: str, console: Console | None = None) -> None:

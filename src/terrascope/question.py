@@ -86,6 +86,12 @@ def check_question(scene: Scene, question: str, options: Sequence[str] = ()) -> 
         QuestionError: the question is empty or the options cannot be used.
         ScaleError: the answer is a length or an area, and the scene does not know its scale.
     """
+    if not isinstance(scene, Scene):
+        raise QuestionError(
+            f"a {type(scene).__name__} cannot be asked; open it first, as in Scene.open(optical='a.tif')"
+        )
+    if not isinstance(question, str):
+        raise QuestionError(f"a question is asked in words, not as {type(question).__name__}")
     question = " ".join(question.split())
     if not question:
         raise QuestionError("the question is empty; ask for instance: What percentage of the scene is water?")

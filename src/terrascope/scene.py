@@ -257,6 +257,7 @@ class Scene:
         sensor: str | None = None,
         sar_sensor: str | None = None,
         gsd_m: float | None = None,
+        nodata: float | None = None,
         reference: Modality | None = None,
         bbox: LonLatBox | None = None,
         allow_virtual: bool = False,
@@ -272,6 +273,7 @@ class Scene:
                 put in order of their days, if all are known.
             sensor, sar_sensor: names of `terrascope.rasters.sensors.SENSORS`; None to go by what the files say.
             gsd_m: pixel size in metres, where the files do not know it or are wrong about it.
+            nodata: number that marks unmeasured pixels, where the files do not say it.
             reference: whose grid the scene is on, that of the first optical or the first SAR image; None for the first
                 optical, else the first SAR image.
             bbox: west, south, east and north in degrees: the part of the scene to use.
@@ -291,6 +293,7 @@ class Scene:
             sensor=sensor,
             sar_sensor=sar_sensor,
             gsd_m=gsd_m,
+            nodata=nodata,
             reference=reference,
             bbox=bbox,
             allow_virtual=allow_virtual,

@@ -89,7 +89,7 @@ def test_8_bit_aerial_photograph_with_infrared() -> None:
     )
     three = name_bands(stack(labels[:3], dtype="uint8"), sensor=None, modality="optical", source="a")
     assert three.sensor.name == "rgb"
-    with pytest.raises(SceneError, match=r"nothing says what its bands \(4 x uint16\) show.*planetscope"):
+    with pytest.raises(SceneError, match=r"several sensors have bands named blue, green, red, nir; give .*planetscope"):
         name_bands(stack(labels), sensor=None, modality="optical", source="a")
 
 
@@ -150,3 +150,11 @@ def test_every_order_of_every_sensor_is_read(sensor) -> None:
 def test_advice_names_the_sensors_that_fit(count: int, dtype: str, advice: str) -> None:
     with pytest.raises(SceneError, match=rf"nothing says what its bands \({count} x {dtype}\) show.*{advice}"):
         name_bands(stack([""] * count, dtype=dtype), sensor=None, modality="optical", source="a.tif")
+
+
+def test_names_that_several_sensors_have_are_told() -> None:
+    layers = stack(["B2", "B3", "B4"])
+    with pytest.raises(
+        SceneError, match=r"several sensors have bands named B02, B03, B04; give --sensor \(one of sentinel-2, "
+    ):
+        name_bands(layers, sensor=None, modality="optical", source="a.tif")

@@ -68,7 +68,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images are cut into parts of one block each, which three threads read."""
     for module in (parallel, store):
         monkeypatch.setattr(module, "NUM_THREADS", 3)
-    monkeypatch.setattr(store, "_PART_NUMBERS", 3 * 128 * 128)
+    monkeypatch.setattr(store, "_PART_NUMBERS", 128 * 512)
 
 
 @pytest.mark.parametrize("driver", ["GTiff", "JP2OpenJPEG"])

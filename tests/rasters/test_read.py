@@ -122,7 +122,7 @@ def test_landsat_scale_and_ambiguous_names(tmp_path: Path) -> None:
     assert observation.sensor == "landsat"
     np.testing.assert_allclose(observation.pixels, 0.075, rtol=1e-5)
     ambiguous = write_tif(tmp_path / "m.tif", stored[:4], names=("B1", "B2", "B3", "B4"), **UTM)
-    with pytest.raises(SceneError, match="nothing says what its bands"):
+    with pytest.raises(SceneError, match="several sensors have bands named B01, B02, B03, B04; give --sensor"):
         read_observation(ambiguous)
     assert read_observation(ambiguous, sensor="sentinel-2").bands == ("B01", "B02", "B03", "B04")
 
@@ -130,7 +130,7 @@ def test_landsat_scale_and_ambiguous_names(tmp_path: Path) -> None:
 def test_roles_are_understood_once_the_sensor_is_named(tmp_path: Path) -> None:
     stored = np.stack([np.full((4, 4), n, np.uint16) for n in (100, 200, 300, 900)])
     path = write_tif(tmp_path / "p.tif", stored, names=("blue", "green", "red", "red edge"), **UTM)
-    with pytest.raises(SceneError, match="nothing says"):
+    with pytest.raises(SceneError, match="several sensors have bands named blue, green, red"):
         read_observation(path)
     observation = read_observation(path, sensor="sentinel-2")
     assert observation.bands == ("B02", "B03", "B04")
@@ -370,7 +370,11 @@ def test_days_of_file_names_put_the_pairs_in_order(tmp_path: Path) -> None:
     # Each kind is sorted for itself, so that the March image is paired with the March image.
     assert [pair.optical.pixels[0, 0, 0] for pair in scene.pairs] == pytest.approx([0.03, 0.08])
     assert [pair.sar.pixels[0, 0, 0] for pair in scene.pairs] == [-3, -8]
-    assert scene.notes == ("The images were put in the order of their dates: 2024-03-01, 2024-08-01.",)
+    assert scene.notes == (
+        "The images were put in the order of their dates: 2024-03-01, 2024-08-01.",
+        "Image 1 pairs an optical image of 2024-03-01 with a SAR image of 2024-03-03.",
+        "Image 2 pairs an optical image of 2024-08-01 with a SAR image of 2024-08-02.",
+    )
     assert any("date" in phrase for phrase in scene.pairs[0].optical.evidence)
     # What the caller states goes before what the names say.
     stated = open_scene(optical=optical, dates=["2020-01-01", "2020-01-02"])
@@ -491,3 +495,29 @@ def test_real_scenes_of_other_kinds(real_data: Path) -> None:
     assert flood.pairs[0].optical.bands[10:] == ("B10", "B11", "B12")
     series = open_scene(optical=sorted((real_data / "time-series").iterdir()), sensor="sentinel-2", gsd_m=10)
     assert series.georeference.pixel_size(2, 2).area_m2.tolist() == [100, 100]
+
+
+def test_a_white_border_is_told_and_left_out_where_it_is_declared(tmp_path: Path) -> None:
+    numbers = np.full((3, 10, 10), 90, np.uint8)
+    numbers[:, :, :4] = 255
+    numbers[0, 0, 9] = 255  # one bright band is a colour
+    path = write_tif(tmp_path / "a.tif", numbers, names=("red", "green", "blue"), **UTM)
+    told = read_observation(path)
+    assert told.valid.all()
+    assert told.assumptions[-1] == (
+        "40 % of the pixels are 255 in every band; they count as measured (else give --nodata 255)."
+    )
+    declared = read_observation(path, nodata=255)
+    assert np.array_equal(declared.valid, np.arange(10)[None, :].repeat(10, 0) >= 4)
+    assert declared.pixels[0, 0, 9] == 255 and declared.assumptions == told.assumptions[:-1]
+    with pytest.raises(SceneError, match="nodata is 'white'; give the number that marks unmeasured pixels"):
+        read_observation(path, nodata="white")  # type: ignore[arg-type]
+
+
+def test_numbers_declared_as_nodata_are_unmeasured_in_any_band(tmp_path: Path) -> None:
+    numbers = np.full((3, 4, 4), 900, np.int16)
+    numbers[1, 2, 3] = -1
+    path = write_tif(tmp_path / "a.tif", numbers, names=("B02", "B03", "B04"), **UTM)
+    expected = np.ones((4, 4), bool)
+    expected[2, 3] = False
+    assert np.array_equal(open_scene(optical=path, nodata=-1).observations[0].valid, expected)

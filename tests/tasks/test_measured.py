@@ -53,3 +53,26 @@ def test_nothing_is_claimed_where_it_is_not_clear_what_is_meant() -> None:
 
 def test_a_chosen_option_says_what_is_meant() -> None:
     assert measured_answer(answer_with("B", WATER, options=("4 ha", "9%"))) == "10%"
+
+
+def compare(question: str, text: str, *masks: np.ndarray, names: tuple[str, str] = ("water", "tree")) -> str | None:
+    steps = " ".join(f"The {name}: [SEG] It is here." for name in names)
+    answer = Answer.from_reasoning(
+        scene=make_scene(gsd_m=None),
+        question=question,
+        reasoning=f"<think>{steps}</think><answer>{text}</answer>",
+        groundings=[ground(mask) for mask in masks],
+        model="test",
+    )
+    return measured_answer(answer)
+
+
+def test_the_larger_of_two_masks_is_measured() -> None:
+    assert WATER.sum() == 200 and TREE.sum() == 250
+    assert compare("Which covers more, water or trees?", "water", WATER, TREE) == "tree"
+    assert compare("Which is larger, trees or water?", "water", TREE, WATER) == "water"
+    assert compare("Which is larger, trees or water?", "water", WATER, WATER) is None
+    assert compare("Which covers less, water or trees?", "water", WATER, TREE) is None
+    assert compare("What is there?", "water", WATER, TREE) is None
+    assert compare("Which is larger?", "water", WATER, TREE, names=("water", "water")) is None
+    assert compare("Which is larger?", "water", WATER, TREE, names=("water", "unicorn")) is None

@@ -23,11 +23,11 @@ WORTH_SAYING = GB
 BASE_BYTES = {"cpu": 0.35 * GB, "cuda": 0.6 * GB, "mps": 0.35 * GB}
 """The libraries in memory; on a GPU its context and the workspace of the matrix products."""
 
-# Measured with the largest encoders, InternViT-300M and Hiera-L (benchmarks/release.py --working-memory): numbers that
-# live at once per pixel of what an encoder sees, and per position and width of the language model in a long prompt.
-_PER_TILE_PIXEL, _PER_MASK_PIXEL, _PER_POSITION = 64, 110, 3
-_NEW_POSITIONS = 1024 + 512
-"""Text of a reasoning with the default limit, and of the prompt beside its images."""
+# Measured on a CPU with the largest encoders, InternViT-300M and Hiera-L (benchmarks/release.py --working-memory):
+# numbers that live at once per pixel of what an encoder sees, and per position and width of the language model.
+_PER_TILE_PIXEL, _PER_MASK_PIXEL, _PER_POSITION = 75, 190, 3
+_PROMPT_WORDS, _NEW_POSITIONS = 512, 1024
+"""Positions of a prompt beside its images, and of a reasoning with the default limit."""
 
 _KEPT = tuple(f"{part}." for part in (*NOT_QUANTIZED, "vlm.model.language_model.embed_tokens"))
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Cannot allocate memory", "not enough memory")
@@ -79,17 +79,15 @@ def estimate_memory(
 
 
 def _numbers_at_work(config: TerraScopeConfig) -> int:
-    """Numbers that live at once: the KV cache of the longest reasoning, and the greediest of three parts beside it."""
+    """Numbers that live at once: the KV cache of the longest reasoning, and the work of both encoders and the prompt,
+    added, because memory that one part gives back is seldom of the size that the next one asks for."""
     text: Any = config.vlm_config.text_config
     num_tiles = config.max_tiles + (config.max_tiles > 1)
-    positions = num_tiles * config.token_grid**2 + _NEW_POSITIONS
+    prompt = num_tiles * config.token_grid**2 + _PROMPT_WORDS
     head_width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    cache = 2 * text.num_hidden_layers * text.num_key_value_heads * head_width * positions
-    return cache + max(
-        _PER_TILE_PIXEL * num_tiles * config.tile_size**2,
-        _PER_MASK_PIXEL * config.sam_size**2,
-        _PER_POSITION * positions * (text.intermediate_size + text.hidden_size),
-    )
+    cache = 2 * text.num_hidden_layers * text.num_key_value_heads * head_width * (prompt + _NEW_POSITIONS)
+    encoders = _PER_TILE_PIXEL * num_tiles * config.tile_size**2 + _PER_MASK_PIXEL * config.sam_size**2
+    return cache + encoders + _PER_POSITION * prompt * (text.intermediate_size + text.hidden_size)
 
 
 def free_memory(device: torch.device) -> tuple[int, str] | None:

@@ -138,7 +138,9 @@ def _with_what_is_open(reading: Reading, layers: Sequence[Layer]) -> Reading:
     """Say of an inferred sensor what its bands' names leave open: the offset, or the unit of backscatter."""
     if reading.sensor.name == "sentinel-2" and all(layer.dtype == "uint8" for layer in reading.bands.values()):
         stretched = SENSORS["sentinel-2-8bit"]
-        return replace(reading, sensor=stretched, evidence=(*reading.evidence, f"{stretched.name}: by its 8-bit numbers"))
+        return replace(
+            reading, sensor=stretched, evidence=(*reading.evidence, f"{stretched.name}: by its 8-bit numbers")
+        )
     if reading.sensor.name == "sentinel-2":
         return replace(reading, assumptions=(_ASSUMED_WITHOUT_OFFSET,), undecided=_WITH_OR_WITHOUT_OFFSET)
     if reading.sensor.name != "sentinel-1":
@@ -264,6 +266,11 @@ def _unknown_bands(layers: Sequence[Layer], found: Sequence[_Match], modality: M
             f"{source}: holds {', '.join(partial.bands)} of {partial.sensor.name} but lacks {', '.join(missing)}; "
             "give the bands of one image as one stack, one folder or one list of files named after their bands"
         )
+    matches = [_by_label(layers, sensor, by_role=False) for sensor in SENSORS.values() if sensor.modality == modality]
+    named = [match for match in matches if match.is_complete]
+    if named:
+        names, sensors = ", ".join(named[0].bands), ", ".join(match.sensor.name for match in named)
+        return f"{source}: several sensors have bands named {names}; give {_option(modality)} (one of {sensors})"
     kind = f"{len(layers)} x {layers[0].dtype}" if layers else "none"
     advice = "name them in the file"
     for told in dict.fromkeys((modality, "optical", "sar")):

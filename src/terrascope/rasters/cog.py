@@ -54,7 +54,8 @@ def write_masks_tif(path: str | os.PathLike[str], masks: Sequence[NamedMask], ge
                 strip = np.where(mask.valid[rows], mask.mask[rows], np.uint8(NODATA))
                 dataset.write(strip.astype(np.uint8), index, window=window)
             dataset.set_band_description(index, printable(mask.name))
-            dataset.update_tags(index, **{key: printable(str(value)) for key, value in mask.properties.items()})
+            known = {key: value for key, value in mask.properties.items() if value is not None}
+            dataset.update_tags(index, **{key: printable(str(value)) for key, value in known.items()})
 
 
 def write_steps_tif(path: str | os.PathLike[str], masks: Sequence[NamedMask], georeference: Georeference) -> None:

@@ -225,6 +225,10 @@ def _refuse(path: str, error: Exception) -> NoReturn:
             raise SceneError(
                 f"{path}: what the server sends is no GeoTIFF; give the address of the file itself"
             ) from None
+        if "Range downloading not supported" in reason:
+            raise SceneError(
+                f"{path}: its server gives no parts of files; download the file and give its path"
+            ) from None
         raise SceneError(f"{path}: cannot be fetched ({reason}); check the address and the connection") from None
     raise SceneError(f"{path}: cannot be read as an image; give a {', '.join(FORMATS.values())} file") from None
 

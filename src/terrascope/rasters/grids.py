@@ -162,15 +162,16 @@ def check_box(bbox: object) -> LonLatBox:
         SceneError: not four numbers, or not in degrees, or without area.
     """
     wanted = "give west, south, east and north in degrees"
+    shown = ",".join(map(str, bbox)) if isinstance(bbox, list | tuple) else repr(bbox)
     if isinstance(bbox, str) or not isinstance(bbox, Sequence) or len(bbox) != 4:
-        raise SceneError(f"bbox {bbox!r} is not a box; {wanted}")
+        raise SceneError(f"bbox {shown} is not a box; {wanted}")
     try:
         west, south, east, north = (float(number) for number in bbox)
     except (TypeError, ValueError):
-        raise SceneError(f"bbox {bbox!r} is not a box; {wanted}") from None
+        raise SceneError(f"bbox {shown} is not a box; {wanted}") from None
     # A comparison with NaN is False.
     if not (abs(west) <= 180 and abs(east) <= 180 and -90 <= south < north <= 90 and west != east):
-        raise SceneError(f"bbox {bbox!r} is no part of the Earth; {wanted}, south below north")
+        raise SceneError(f"bbox {shown} is no part of the Earth; {wanted}, south below north")
     return west, south, east, north
 
 

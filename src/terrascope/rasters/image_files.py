@@ -19,6 +19,7 @@ from terrascope.rasters.grids import Grid, Part
 from terrascope.rasters.parallel import NUM_THREADS, OpenFiles, in_order
 from terrascope.rasters.plausibility import settle_sensor
 from terrascope.rasters.products import Product, find_product
+from terrascope.rasters.registry import Sensor
 from terrascope.rasters.store import FileStore, Progress
 from terrascope.scene import Modality, Observation
 
@@ -32,6 +33,11 @@ _SAMPLED_WINDOWS, _SAMPLED_SIDE = 5, 256
 """Where numbers must decide on the sensor, so many windows along each side of a layer are looked at, of this side."""
 
 _SAMPLED_WINDOWS_WHERE_SLOW = 3
+
+
+_MUCH_WHITE = 0.05
+_PICTURE_SIDE = 512
+"""Longest side of the reduced picture that is looked at for a white border."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +97,11 @@ def find_image(
     modality: Modality,
     date: datetime.date | None,
     limits: Limits,
+    nodata: float | None = None,
 ) -> ImageFiles:
     """Open the files of an image and understand them. What the caller states goes before what product, names and
-    numbers say.
+    numbers say. `nodata` is a number that marks unmeasured pixels: of an 8-bit picture those that hold it in every
+    band, of other images those that hold it in one.
 
     Raises:
         SceneError: a file cannot be read, or the files do not say what they show.
@@ -116,6 +124,8 @@ def find_image(
     reading = name_bands(layers, sensor=sensor or told, modality=modality, source=source)
     if reading.undecided:
         reading = settle_sensor(reading, _sampled(reading, limits), source)
+    if nodata is not None:
+        reading = replace(reading, sensor=replace(reading.sensor, fill=float(nodata)))
     grids = {path: grid for path, (_, grid) in described.items()}
     is_as_told = sensor is None and told is not None
     return ImageFiles(
@@ -160,7 +170,7 @@ def load(image: ImageFiles, limits: Limits, part: Part | None = None) -> Observa
     in_memory = num_pixels <= limits.in_memory_pixels
     judged = bands if in_memory else [band for band in bands if band in image.reading.sensor.display_bands]
     valid, pixels = store.survey([bands.index(band) for band in judged], keep=in_memory, progress=limits.progress)
-    return Observation(
+    observation = Observation(
         pixels=store if pixels is None else pixels,
         bands=bands,
         modality=image.modality,
@@ -172,6 +182,21 @@ def load(image: ImageFiles, limits: Limits, part: Part | None = None) -> Observa
         evidence=image.evidence,
         assumptions=image.assumptions,
     )
+    white = _white_share(observation, image.reading.sensor) if valid.any() else 0.0
+    if white < _MUCH_WHITE:
+        return observation
+    assumed = (
+        f"{100 * white:.0f} % of the pixels are 255 in every band; they count as measured (else give --nodata 255)."
+    )
+    return replace(observation, assumptions=(*observation.assumptions, assumed))
+
+
+def _white_share(observation: Observation, sensor: Sensor) -> float:
+    """Share of an 8-bit picture that is white throughout, as borders are that nobody declared."""
+    if not sensor.is_8bit or sensor.fill is not None:
+        return 0.0
+    small = observation.overview(_PICTURE_SIDE, [band for band in observation.bands if band in sensor.display_bands])
+    return float(np.logical_and.reduce([small.band(band) == 255 for band in small.bands]).mean())
 
 
 def _evidence(product: Product, sensor: str | None, *, is_as_told: bool) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from terrascope.rasters.grids import Grid, LonLatBox, check_box, describe_pixel_
 from terrascope.rasters.image_files import IN_MEMORY_PIXELS, MAX_PIXELS, ImageFiles, Limits, find_image, load
 from terrascope.rasters.one_grid import bring_onto, common_part, short_names, take_as_one
 from terrascope.rasters.store import Progress
-from terrascope.rasters.time_order import check_days, in_time_order
+from terrascope.rasters.time_order import check_days, gap_notes, in_time_order
 from terrascope.scene import Modality, Observation, Scene
 
 __all__ = ["IN_MEMORY_PIXELS", "MAX_PIXELS", "open_scene", "read_observation"]
@@ -28,6 +28,7 @@ def read_observation(
     modality: Modality = "optical",
     date: datetime.date | None = None,
     gsd_m: float | None = None,
+    nodata: float | None = None,
     max_pixels: int = MAX_PIXELS,
     in_memory_pixels: int = IN_MEMORY_PIXELS,
     allow_virtual: bool = False,
@@ -48,6 +49,8 @@ def read_observation(
         sensor: a name of `terrascope.rasters.sensors.SENSORS`; None to go by what the file says.
         date: day of acquisition; None to go by what the file says.
         gsd_m: pixel size in metres, where the file does not know it or is wrong about it.
+        nodata: number that marks unmeasured pixels, where the file does not say it: in an 8-bit picture those that hold
+            it in every band, in other images those that hold it in one.
         max_pixels: rows x columns above which the image is refused.
         in_memory_pixels: rows x columns above which it stays in its files.
         allow_virtual: also open formats and paths that lead to other files: VRT, `/vsi...`.
@@ -57,11 +60,11 @@ def read_observation(
         SceneError: missing, unreadable, too large, empty or all-nodata; bands unknown or missing; values that cannot
             be what the sensor claims.
     """
-    _check_words(gsd_m, sensor)
+    _check_words(gsd_m, nodata, sensor)
     limits = Limits(
         max_pixels=max_pixels, in_memory_pixels=in_memory_pixels, allow_virtual=allow_virtual, progress=progress
     )
-    image = find_image(path_or_paths, sensor=sensor, modality=modality, date=date, limits=limits)
+    image = find_image(path_or_paths, sensor=sensor, modality=modality, date=date, limits=limits, nodata=nodata)
     observation = load(image, limits)
     if not observation.valid.any():
         raise SceneError(f"{image.source}: every pixel is nodata; give an image with at least one valid pixel")
@@ -76,6 +79,7 @@ def open_scene(
     sensor: str | None = None,
     sar_sensor: str | None = None,
     gsd_m: float | None = None,
+    nodata: float | None = None,
     reference: Modality | None = None,
     bbox: LonLatBox | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -95,12 +99,13 @@ def open_scene(
         reference: whose grid is used: that of the first optical or of the first SAR image; None for the first optical,
             else the first SAR image.
         bbox: west, south, east and north in degrees: the part of the scene to use, widened to whole pixels.
-        sensor, sar_sensor, gsd_m, max_pixels, in_memory_pixels, allow_virtual, progress: as for `read_observation`.
+        sensor, sar_sensor, gsd_m, nodata, max_pixels, in_memory_pixels, allow_virtual, progress: as for
+            `read_observation`.
 
     Raises:
         SceneError: as `read_observation`; or the images do not overlap, or cannot be paired.
     """
-    _check_words(gsd_m, sensor, sar_sensor)
+    _check_words(gsd_m, nodata, sensor, sar_sensor)
     optical_paths, sar_paths = _images(optical, "optical"), _images(sar, "sar")
     box = None if bbox is None else check_box(bbox)
     if reference not in (None, "optical", "sar"):
@@ -113,7 +118,7 @@ def open_scene(
 
     def find_all(paths: Sequence[ImagePath], modality: Modality, name: str | None) -> list[ImageFiles]:
         return [
-            find_image(path, sensor=name, modality=modality, date=day, limits=limits)
+            find_image(path, sensor=name, modality=modality, date=day, limits=limits, nodata=nodata)
             for path, day in zip(paths, days, strict=False)
         ]
 
@@ -142,7 +147,7 @@ def open_scene(
         [o for o in observations if o.modality == "sar"],
         are_stated=dates is not None,
     )
-    return replace(Scene.of(optical=opticals, sar=sars), notes=tuple(notes + order_notes))
+    return replace(Scene.of(optical=opticals, sar=sars), notes=tuple(notes + order_notes + gap_notes(opticals, sars)))
 
 
 def _reference(images: Sequence[ImageFiles], modality: str | None) -> ImageFiles:
@@ -175,7 +180,9 @@ def _images(images: object, name: str) -> list[ImagePath]:
     return list(images)
 
 
-def _check_words(gsd_m: object, *sensors: object) -> None:
+def _check_words(gsd_m: object, nodata: object, *sensors: object) -> None:
+    if nodata is not None and (isinstance(nodata, bool) or not isinstance(nodata, Real)):
+        raise SceneError(f"nodata is {nodata!r}; give the number that marks unmeasured pixels")
     if gsd_m is not None:
         if isinstance(gsd_m, bool) or not isinstance(gsd_m, Real):
             raise SceneError(f"gsd_m is {gsd_m!r}; give the pixel size as a number of metres")

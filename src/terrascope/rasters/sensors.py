@@ -68,7 +68,8 @@ def make_physical(
     Returns:
         measured bool, or None if they all are; what is not measured may hold anything.
     """
-    fill = numbers == np.float32(sensor.fill) if sensor.fill else None
+    # In an 8-bit picture a single band may hold the number as a colour: only all bands together can tell.
+    fill = numbers == np.float32(sensor.fill) if sensor.fill and not sensor.is_8bit else None
     scale, offset = (np.float32(number) for number in scaling)
     np.multiply(numbers, scale, out=numbers)
     np.add(numbers, offset, out=numbers)

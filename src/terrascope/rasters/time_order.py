@@ -68,6 +68,15 @@ def _order_notes(given: Sequence[Sequence[Observation]], ordered: Sequence[Seque
     return notes
 
 
+def gap_notes(opticals: Sequence[Observation], sars: Sequence[Observation]) -> list[str]:
+    """Say it where the two images of a pair are of different days."""
+    return [
+        f"Image {t} pairs an optical image of {optical.date} with a SAR image of {sar.date}."
+        for t, (optical, sar) in enumerate(zip(opticals, sars, strict=False), 1)
+        if None not in (optical.date, sar.date) and optical.date != sar.date
+    ]
+
+
 def _pair_date(t: int, opticals: Sequence[Observation], sars: Sequence[Observation]) -> datetime.date | None:
     pair = [kind[t] for kind in (opticals, sars) if t < len(kind)]
     return next((image.date for image in pair if image.date is not None), None)

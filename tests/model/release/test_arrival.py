@@ -47,11 +47,12 @@ def test_it_is_imported_once_and_again_when_its_files_change(checkpoint: Checkpo
     steps: list[tuple[int, int]] = []
     first = TerraScope.from_pretrained(str(source), tell=told.append, progress=lambda *n: steps.append(n))
     (name,) = visible(cache)
-    assert told == [f"importing {source} into {cache / name}, once"] and steps[-1][0] == steps[-1][1] > 100
+    assert told[:1] == [f"importing {source} into {cache / name}, once"] and steps[-1][0] == steps[-1][1] > 100
     assert first.name == str(source)
     weight = checkpoint.model.state_dict()["vlm.lm_head.weight"]
     assert torch.equal(first.model.state_dict()["vlm.lm_head.weight"], weight)
-    assert imported(source, tell=told.append) == cache / name and len(told) == 1
+    told.clear()
+    assert imported(source, tell=told.append) == cache / name and told == []
     (source / "notes.txt").write_text("no part of the checkpoint")
     assert imported(source) == cache / name
     os.utime(source / "model.safetensors", ns=(0, 0))

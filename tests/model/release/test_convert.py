@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -222,3 +225,28 @@ def test_sizes_that_the_layout_cannot_state_are_not_exported(tiny: Loaded, tmp_p
     with pytest.raises(ModelError, match=r"layout cannot state sam_config\.\S+ = .*; it stands for"):
         export_release(tmp_path / "tiny", tmp_path / "released")
     assert not (tmp_path / "released").exists()
+
+
+def test_a_disk_without_room_is_named_before_anything_is_written(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=10**6))
+    for make, source in ((import_release, checkpoint.released), (export_release, checkpoint.ours)):
+        with pytest.raises(OutputError, match=r"copy: needs 0\.\d GB, but 0\.0 GB are free on its disk; give a folder"):
+            make(source, tmp_path / "copy")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
+def test_a_disk_that_fills_up_is_one_sentence(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    import resource
+
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"copy: cannot be written \(File too large"):
+            import_release(checkpoint.released, tmp_path / "copy")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []

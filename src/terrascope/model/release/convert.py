@@ -96,8 +96,13 @@ def import_release(
         return tensor if wanted is None else tensor.to(wanted)
 
     sizes = {name: sum(num_bytes(stored[s.name], s) for s in sources) for name, sources in plan.items()}
-    shards = plan_shards(sizes | {name: t.numel() * 4 for name, t in added.items()}, max_shard_bytes)
-    with new_folder(Path(target)) as folder:
+    if wanted is not None:
+        sizes = {
+            name: size * wanted.itemsize // stored[plan[name][0].name].dtype.itemsize for name, size in sizes.items()
+        }
+    all_sizes = sizes | {name: t.numel() * 4 for name, t in added.items()}
+    shards = plan_shards(all_sizes, max_shard_bytes)
+    with new_folder(Path(target), sum(all_sizes.values())) as folder:
         write_shards(folder, shards, load, count_tensors(progress, len(sizes) + len(added)))
         config.architectures = [TerraScopeForConditionalGeneration.__name__]
         config.save_pretrained(folder)
@@ -228,16 +233,26 @@ def count_tensors(progress: Progress | None, total: int) -> Callable[[int], None
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that takes its place when the block ends well, and is removed otherwise."""
+def new_folder(target: Path, num_bytes: int = 0) -> Iterator[Path]:
+    """A folder beside `target` that takes its place when the block ends well, and is removed otherwise.
+
+    Raises:
+        OutputError: the target exists already, cannot be written, or its disk has no room for `num_bytes`.
+    """
     if target.exists():
         raise OutputError(f"{target}: exists already; give a new folder")
     try:
         target.absolute().parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.absolute().parent))
+        free = shutil.disk_usage(unfinished).free
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({error.strerror}); give another folder") from None
     try:
+        if num_bytes > free:
+            raise OutputError(
+                f"{target}: needs {num_bytes / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free on its disk; "
+                "give a folder on another one"
+            )
         yield unfinished
         os.chmod(unfinished, 0o755)
         os.rename(unfinished, target)

@@ -75,14 +75,13 @@ def export_release(
     _check_sizes(config, source)
     stored = {in_model(name): tensor for name, tensor in list_tensors(source).items()}
     plan = _plan(stored, source)
-    shards = plan_shards(
-        {name: sum(num_bytes(stored[s.name], s) for s in sources) for name, sources in plan.items()}, max_shard_bytes
-    )
+    sizes = {name: sum(num_bytes(stored[s.name], s) for s in sources) for name, sources in plan.items()}
+    shards = plan_shards(sizes, max_shard_bytes)
 
     def load(name: str) -> Tensor:
         return read_tensor(stored, plan[name])
 
-    with new_folder(Path(target)) as folder:
+    with new_folder(Path(target), sum(sizes.values())) as folder:
         write_shards(folder, shards, load, count_tensors(progress, len(plan)))
         _write_json(folder / "config.json", released_configuration(config))
         _write_json(folder / HIERA_FILE, hiera_sizes(config))

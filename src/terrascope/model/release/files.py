@@ -117,7 +117,11 @@ def plan_shards(sizes: Mapping[str, int], max_bytes: int) -> list[list[str]]:
 def write_shards(
     folder: Path, shards: Iterable[list[str]], load: Callable[[str], Tensor], done: Callable[[int], None]
 ) -> None:
-    """Write tensors shard by shard; `load` gives one by its name, `done` is told the number of each shard's tensors."""
+    """Write tensors shard by shard; `load` gives one by its name, `done` is told the number of each shard's tensors.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     shards = list(shards)
     names = (
         [SINGLE]
@@ -128,7 +132,11 @@ def write_shards(
     total = 0
     for file, members in zip(names, shards, strict=True):
         tensors = {name: load(name).contiguous() for name in members}
-        save_file(tensors, folder / file, metadata={"format": "pt"})
+        try:
+            save_file(tensors, folder / file, metadata={"format": "pt"})
+        except SafetensorError as error:
+            # A full disk, in the library's words.
+            raise OSError(str(error).rpartition("I/O error: ")[2]) from None
         weight_map |= dict.fromkeys(members, file)
         total += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         # Or this shard would stay in memory until the next one is complete.
