@@ -306,6 +306,13 @@ def test_a_damaged_configuration(model: Path, content: str, said: str) -> None:
     assert status == "FAIL" and said in found
 
 
+def test_a_released_checkpoint_is_sound_without_a_processor(model: Path) -> None:
+    (model / "config.json").write_text('{"model_type": "sa2va_chat"}')
+    (model / "processor_config.json").unlink()
+    status, found = check(model)
+    assert status == "OK" and found.endswith("all finite; a released checkpoint, imported at its first use")
+
+
 @pytest.mark.parametrize(
     ("dtype", "data"),
     [
