@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from terrascope import cli
+from terrascope.command_options import files_of
 from terrascope.errors import ModelError
 from tests.oracle import Oracle, make_scene, write_picture
 
@@ -120,10 +121,10 @@ def test_out_is_named_file_by_file(picture: str, tmp_path: Path) -> None:
 
 
 def test_bands_may_be_listed_with_commas(tmp_path: Path) -> None:
-    assert cli._files_of("B02.tif,B03.tif, B04.tif") == ["B02.tif", "B03.tif", "B04.tif"]
+    assert files_of("B02.tif,B03.tif, B04.tif") == ["B02.tif", "B03.tif", "B04.tif"]
     odd = tmp_path / "a,b.png"
     write_picture(odd)
-    assert cli._files_of(str(odd)) == str(odd)
+    assert files_of(str(odd)) == str(odd)
     assert invoke("ask", SHARE, "--optical", str(odd))[0] == 0
 
 
