@@ -214,6 +214,7 @@ def _check_transform(transform: Affine, path: str) -> None:
     a, b, c, d, e, f = numbers
     # Beyond this no CRS has coordinates; and a pixel must change them, or GDAL would search for it without end.
     sensible = all(math.isfinite(number) and abs(number) < 1e12 for number in numbers)
+    sensible = sensible and min(math.hypot(a, d), math.hypot(b, e)) > 1e-12
     if not (sensible and c + a + b != c and f + d + e != f):
         raise SceneError(f"{path}: its transform {numbers} leads to no place; set it right (gdal_edit -a_ullr)")
 

@@ -71,7 +71,8 @@ class LonLat:
         for part, low, high in zip(parts[first < last], first[first < last], last[first < last], strict=True):
             for turn in np.arange(low, high + 1):
                 strip = shapely.box(turn * 360 - 180, -90, turn * 360 + 180, 90)
-                pieces.append(_shifted(_polygons(shapely.intersection(part, strip)), turn))
+                # On a grid of huge pixels an outline may cross itself in longitude and latitude.
+                pieces.append(_shifted(_polygons(shapely.intersection(shapely.make_valid(part), strip)), turn))
         return shapely.orient_polygons(shapely.multipolygons(np.concatenate(pieces))), unrolled.bounds
 
     def _unrolled(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
