@@ -119,6 +119,7 @@ def test_the_dictionary_is_json_with_units_in_its_keys() -> None:
                 "optical": {
                     "source": "scene.png",
                     "sensor": "rgb",
+                    "date": None,
                     "bands": ["red", "green", "blue"],
                     "valid_percent": 100.0,
                     "evidence": [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,3 +208,14 @@ def test_label_map_gives_masks() -> None:
     water = TERRASCOPE.id_of("lake")
     labels = LabelMap(ids=np.array([[water, 255]], np.uint8), nomenclature=TERRASCOPE, class_ids_known=(water,))
     assert labels.mask(water).tolist() == [[True, False]]
+
+
+def test_numbers_that_have_no_sum_leave_no_infinity_in_the_overview() -> None:
+    pixels = np.ones((1, 4, 4), np.float32)
+    pixels[0, :2, :2] = 3e38
+    image = Observation(pixels=pixels, bands=("VV",), modality="sar", sensor="sentinel-1", valid=np.ones((4, 4), bool))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        overview = image.overview(2)
+    assert overview.valid.tolist() == [[False, True], [True, True]]
+    assert overview.pixels.tolist() == [[[0, 1], [1, 1]]]

@@ -69,15 +69,19 @@ class Reduction:
 
     def add(self, cells: Part, sums: NDArray[np.float32], counts: NDArray[np.float32]) -> None:
         """Take up what `summed` made of a part."""
-        self._sums[:, *cells] += sums
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._sums[:, *cells] += sums
         self._counts[cells] += counts
 
     def result(self, bands: Sequence[int], source_valid: NDArray[np.bool_]) -> Reduced:
         """The reduced image, after which nothing can be added; the arguments are as in `Reduced`."""
         np.divide(self._sums, np.maximum(self._counts, 1), out=self._sums)
+        # Numbers near the end of float32, which nobody measured, have no sum.
+        finite = np.isfinite(self._sums).all(axis=0)
+        np.copyto(self._sums, 0, where=~finite)
         return Reduced(
             pixels=self._sums,
-            valid=self._counts > 0,
+            valid=(self._counts > 0) & finite,
             bands=tuple(bands),
             source_valid=source_valid,
         )
@@ -97,6 +101,7 @@ def _block_sums(
     bands, height, width = numbers.shape
     sums = np.empty((bands, len(rows), width), np.float32)
     # `np.add.reduceat` takes many times as long along this axis.
-    for number, (top, bottom) in enumerate(zip(rows, [*rows[1:], height], strict=True)):
-        np.add.reduce(numbers[:, top:bottom], axis=1, out=sums[:, number])
-    return np.add.reduceat(sums, columns, axis=2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for number, (top, bottom) in enumerate(zip(rows, [*rows[1:], height], strict=True)):
+            np.add.reduce(numbers[:, top:bottom], axis=1, out=sums[:, number])
+        return np.add.reduceat(sums, columns, axis=2)

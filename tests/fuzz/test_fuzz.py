@@ -55,6 +55,11 @@ def test_masks_are_written_and_reread(random: Random) -> None:
         assert write_and_reread(random, Path(folder)) in ("written", "refused")
 
 
+@pytest.mark.parametrize("number", [3003124, 3005385])
+def test_outlines_that_cross_themselves_in_longitude_are_written(number: int, tmp_path: Path) -> None:
+    assert take(f"masks:{number}", [], tmp_path) == "written"
+
+
 @settings(QUICK, max_examples=150)
 @given(RANDOMS)
 def test_texts_are_read_or_refused(random: Random) -> None:

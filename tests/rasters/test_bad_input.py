@@ -165,6 +165,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: write(p, crs="EPSG:32633", transform=Affine(10, 10, 5, 10, 10, 5)),
         "gives pixels no area",
     ),
+    "pixels of nothing.tif": (
+        lambda p: write(p, crs="EPSG:4326", transform=Affine(1e-300, 0, 0, 0, -1e-309, 0)),
+        "leads to no place",
+    ),
     "nowhere on earth.tif": (
         lambda p: write(p, crs="EPSG:32633", transform=Affine(np.inf, 0, 5, 0, np.inf, 5)),
         "leads to no place",

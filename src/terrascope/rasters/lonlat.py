@@ -72,7 +72,8 @@ class LonLat:
             for turn in np.arange(low, high + 1):
                 strip = shapely.box(turn * 360 - 180, -90, turn * 360 + 180, 90)
                 # On a grid of huge pixels an outline may cross itself in longitude and latitude.
-                pieces.append(_shifted(_polygons(shapely.intersection(shapely.make_valid(part), strip)), turn))
+                whole = _polygons(shapely.make_valid(part))
+                pieces.append(_shifted(_polygons(shapely.intersection(whole, strip)), turn))
         return shapely.orient_polygons(shapely.multipolygons(np.concatenate(pieces))), unrolled.bounds
 
     def _unrolled(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -88,9 +89,9 @@ def _shifted(polygons: NDArray[np.object_], turn: float) -> NDArray[np.object_]:
     return np.asarray(shapely.transform(polygons, lambda points: (points - [360 * turn, 0]).round(_DECIMALS)))
 
 
-def _polygons(geometry: BaseGeometry) -> NDArray[np.object_]:
-    """The polygons of a cut; where it only touches, it leaves points and lines."""
-    parts = shapely.get_parts(geometry)
+def _polygons(geometry: BaseGeometry | NDArray[np.object_]) -> NDArray[np.object_]:
+    """The polygons of cuts; where one only touches, it leaves points and lines."""
+    parts = shapely.get_parts(shapely.get_parts(geometry))
     return parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
 
 
