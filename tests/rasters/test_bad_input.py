@@ -152,7 +152,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "nan.tif": (lambda p: write(p, reflectances(dtype="float32", value=np.nan), names=S2), "every pixel is nodata"),
     "nodata.tif": (lambda p: write(p, reflectances(), names=S2, nodata=500), "every pixel is nodata"),
     "latin-1.tif": (lambda p: write_latin_1(p), "a text in its header is no UTF-8"),
-    "65535 bands.tif": (lambda p: claim_bands(p), "65535"),
+    "65535 bands.tif": (lambda p: claim_bands(p), "claims 65535 bands"),
     "300 bands.tif": (lambda p: write(p, reflectances(300)), "nothing says what its bands (300 x uint16) show"),
     "virtual.vrt": (lambda p: vrt_of(p, "/etc/hostname"), "is a virtual raster"),
     "virtual.tif": (lambda p: vrt_of(p, "/etc/hostname"), "is a virtual raster"),
@@ -183,11 +183,11 @@ def write_latin_1(path: Path) -> None:
 
 def claim_bands(path: Path) -> None:
     """A number of bands that no one wrote, in a field of two bytes."""
-    write(path, reflectances(), names=S2)
+    write(path, reflectances(1))
     data = path.read_bytes()
-    field = (277).to_bytes(2, "little") + b"\3\0\1\0\0\0" + b"\3\0"
-    assert field in data
-    path.write_bytes(data.replace(field, field[:-2] + b"\xff\xff"))
+    field = (277).to_bytes(2, "little") + b"\3\0\1\0\0\0"
+    assert data.count(field + b"\1\0") == 1
+    path.write_bytes(data.replace(field + b"\1\0", field + b"\xff\xff"))
 
 
 def bind(path: Path) -> None:

@@ -13,6 +13,9 @@ from terrascope.rasters.paths import is_remote
 MAX_BLOCK_BYTES = 2**29
 """Decoded size of one stored block above which a file is refused: GDAL holds whole blocks in memory."""
 
+MAX_BANDS = 1000
+"""Bands above which a file is refused: no sensor has as many, and a damaged header claims 65,535."""
+
 _CHECKED_PIXELS = 16_000_000
 """Rows x columns above which a file is asked whether it stores anything before it is read."""
 
@@ -21,10 +24,15 @@ def check_dataset(dataset: rasterio.DatasetReader, path: str, *, remote: bool) -
     """Refuse what would fill the memory or holds nothing, before a pixel is read.
 
     Raises:
-        SceneError: no image, blocks too large for memory, or a large size of which no block is stored.
+        SceneError: no image, too many bands, blocks too large for memory, or a large size of which no block is stored.
     """
     if dataset.count == 0:
         raise SceneError(f"{path}: holds no image of its own; give one of its subdatasets or a GeoTIFF")
+    if dataset.count > MAX_BANDS:
+        raise SceneError(
+            f"{path}: claims {dataset.count} bands, more than {MAX_BANDS}; fetch it again if it has fewer, or take "
+            "those in question (gdal_translate -b)"
+        )
     height, width = dataset.block_shapes[0]
     if dataset.driver == "WEBP" or (dataset.driver == "PNG" and _is_interlaced(path)):
         height, width = dataset.height, dataset.width
