@@ -27,7 +27,8 @@ from sklearn.ensemble import RandomForestClassifier
 from terrascope.landcover import UNLABELLED
 from terrascope.rasters.sensors import render
 from terrascope.scene import Observation
-from terrascope.sources.hls_worldcover import CLASS_IDS, Chip, read_chips
+from terrascope.sources.chips import Chip, read_all
+from terrascope.sources.hls_worldcover import CLASS_IDS, HlsWorldCover
 
 NUM_TREES = 100
 WINDOW = 5
@@ -93,7 +94,7 @@ def main() -> None:
     # The chips come without a place on the ground; their pixel size is known.
     warnings.simplefilter("ignore", NotGeoreferencedWarning)
     root = arguments.data / "hls-worldcover"
-    train, val = (list(read_chips(root, split))[: arguments.limit] for split in ("train", "val"))
+    train, val = (list(read_all(HlsWorldCover(root), split))[: arguments.limit] for split in ("train", "val"))
     print(f"{cpu_name()}, {os.cpu_count()} cores; seed {arguments.seed}")
     print(f"{NUM_TREES} trees on {PIXELS_PER_CHIP} pixels of each of {len(train)} chips; {len(val)} validation chips\n")
     print("| input | questions | mean IoU (95 %) | coverage error, points (95 %) | fit, s | predict, s per chip |")
@@ -102,7 +103,7 @@ def main() -> None:
         start = time.perf_counter()
         forest = fit_forest(train, picture, seed=arguments.seed)
         fitted = time.perf_counter()
-        scores = [(chip.group, score) for chip in val for score in score_chip(_predict(forest, chip, picture), chip)]
+        scores = [(chip.place, score) for chip in val for score in score_chip(_predict(forest, chip, picture), chip)]
         seconds = time.perf_counter() - fitted
         groups = [group for group, _ in scores]
         iou = bootstrap([score.iou for _, score in scores], groups, seed=arguments.seed)

@@ -30,7 +30,8 @@ from validation_scenes import VALIDATION_SEED, Shown, show
 from terrascope import masks
 from terrascope.landcover import TERRASCOPE, UNLABELLED
 from terrascope.scene import Observation, Pair, Scene
-from terrascope.sources import hls_worldcover
+from terrascope.sources.chips import read_all
+from terrascope.sources.hls_worldcover import HlsWorldCover
 from terrascope.sources.synthetic import make_sample
 from terrascope.trace import SEG
 
@@ -62,7 +63,7 @@ def join_images(images: Sequence[Observation | None], num_columns: int) -> Obser
 def joined_scenes(data: Path | None, seed: int) -> Iterator[tuple[str, Scene, np.ndarray]]:
     """Source, scene of one date, and class ids `[H, W]`."""
     if data is not None:
-        chips = list(hls_worldcover.read_chips(data / "hls-worldcover", "val"))
+        chips = list(read_all(HlsWorldCover(data / "hls-worldcover"), "val"))
         chips = [chips[i] for i in np.random.default_rng(seed).permutation(len(chips))]
         image = join_images([chip.scene.pairs[0].optical for chip in chips], 7)
         yield "HLS", Scene((Pair(optical=image),)), join([chip.labels[0].ids for chip in chips], 7)

@@ -48,7 +48,8 @@ from terrascope.landcover import TERRASCOPE
 from terrascope.model.checkpoint import locate
 from terrascope.rasters.sensors import render
 from terrascope.scene import Scene
-from terrascope.sources.hls_worldcover import read_chips
+from terrascope.sources.chips import read_all
+from terrascope.sources.hls_worldcover import HlsWorldCover
 from terrascope.tasks import Question
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def plan(data: Path, *, num_generated: int, per_cell: int, seed: int, limit: int
 
 def fit_and_predict(data: Path, asked: Sequence[Asked], seed: int) -> dict[str, NDArray[np.uint8]]:
     """The forest's class ids of every HLS scene that is asked about, by the scene's name."""
-    forest = fit_forest(read_chips(data / "hls-worldcover", "train"), render, seed=seed)
+    forest = fit_forest(read_all(HlsWorldCover(data / "hls-worldcover"), "train"), render, seed=seed)
     scenes: dict[str, ValidationScene] = {one.where.name: one.where for one in asked if one.where.source == "HLS"}
     return {name: predict_ids(forest, where.scene.observations[0], render) for name, where in scenes.items()}
 

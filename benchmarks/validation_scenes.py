@@ -13,8 +13,9 @@ from terrascope.errors import ScaleError
 from terrascope.landcover import TERRASCOPE
 from terrascope.quantities import format_share
 from terrascope.scene import LabelMap, Pair, Scene
-from terrascope.sources import hls_worldcover, ombria
-from terrascope.sources.chips import Chip
+from terrascope.sources.chips import Chip, read_all
+from terrascope.sources.hls_worldcover import HlsWorldCover
+from terrascope.sources.ombria import Ombria
 from terrascope.sources.synthetic import SyntheticSample, make_sample
 from terrascope.tasks import TASKS, LabelledScene, Question
 from terrascope.trace import Step, Trace
@@ -98,19 +99,19 @@ def chip_scenes(source: str, chips: Iterable[Chip]) -> Iterator[ValidationScene]
         for shown in _modalities(has_sar):
             scene = show(chip.scene, shown)
             yield ValidationScene(
-                source=source, shown=shown, name=f"{source} {chip.name}", group=f"{source} {chip.group}", scene=scene,
+                source=source, shown=shown, name=f"{source} {chip.key}", group=f"{source} {chip.place}", scene=scene,
                 labelled=label(scene, chip.labels),
             )  # fmt: skip
 
 
 def hls_scenes(data: Path) -> Iterator[ValidationScene]:
     """The HLS validation chips."""
-    return chip_scenes("HLS", hls_worldcover.read_chips(data / "hls-worldcover", "val"))
+    return chip_scenes("HLS", read_all(HlsWorldCover(data / "hls-worldcover"), "val"))
 
 
 def ombria_scenes(data: Path) -> Iterator[ValidationScene]:
     """The OMBRIA validation chips."""
-    return chip_scenes("OMBRIA", ombria.read_chips(data / "ombria", "val"))
+    return chip_scenes("OMBRIA", read_all(Ombria(data / "ombria"), "val"))
 
 
 def generated_scenes(kind: str, num: int) -> Iterator[ValidationScene]:

@@ -150,7 +150,7 @@ def make_chip() -> Chip:
         georeference=Georeference(gsd_m=30.0),
     )  # fmt: skip
     labels = LabelMap(ids=ids, nomenclature=TERRASCOPE, class_ids_known=CLASS_IDS)
-    return Chip(name="0", group="0", scene=Scene.of(optical=[image]), labels=(labels,))
+    return Chip(source="made", key="0", place="0", split="val", scene=Scene.of(optical=[image]), labels=(labels,))
 
 
 def test_the_forest_learns_what_colour_tells() -> None:

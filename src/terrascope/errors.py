@@ -23,3 +23,11 @@ class ModelError(TerraScopeError):
 
 class OutputError(TerraScopeError):
     """A result cannot be written where it was asked for."""
+
+
+class SampleError(TerraScopeError):
+    """A record of a data set, or the data set itself, is not of the form that it should have."""
+
+
+class EndpointError(TerraScopeError):
+    """A language model behind an endpoint cannot be reached, refuses, or does not answer in the form asked for."""

@@ -12,8 +12,8 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from terrascope.errors import SceneError
 from terrascope.landcover import TERRASCOPE, UNLABELLED
-from terrascope.sources.chips import read_split
-from terrascope.sources.hls_worldcover import CLASS_IDS, read_chips
+from terrascope.sources.chips import read_all, read_split
+from terrascope.sources.hls_worldcover import CLASS_IDS, HlsWorldCover
 
 BANDS = ("B01", "B02", "B03", "B04", "B8A", "B11", "B12", "Fmask")
 CODES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100, 0)
@@ -52,13 +52,13 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_chips_come_in_the_order_of_the_split_file(root: Path) -> None:
-    assert [(c.name, c.group) for c in read_chips(root, "train")] == [("2", "7"), ("3", "7"), ("1", "5")]
-    assert [c.name for c in read_chips(root, "val")] == ["0"]
-    assert list(read_chips(root, "test")) == []
+    assert [(c.key, c.place) for c in read_all(HlsWorldCover(root), "train")] == [("2", "7"), ("3", "7"), ("1", "5")]
+    assert [c.key for c in read_all(HlsWorldCover(root), "val")] == ["0"]
+    assert list(read_all(HlsWorldCover(root), "test")) == []
 
 
 def test_a_chip_is_one_optical_image_in_reflectance_at_thirty_metres(root: Path) -> None:
-    chip = next(iter(read_chips(root, "train")))
+    chip = next(iter(read_all(HlsWorldCover(root), "train")))
     (pair,) = chip.scene.pairs
     assert pair.sar is None and pair.optical is not None
     image = pair.optical
@@ -70,7 +70,7 @@ def test_a_chip_is_one_optical_image_in_reflectance_at_thirty_metres(root: Path)
 
 
 def test_fill_is_not_valid_and_everything_else_is(root: Path) -> None:
-    image = next(iter(read_chips(root, "train"))).scene.observations[0]
+    image = next(iter(read_all(HlsWorldCover(root), "train"))).scene.observations[0]
     expected = np.ones((12, 12), bool)
     expected[0, 0] = False
     np.testing.assert_array_equal(image.valid, expected)
@@ -78,7 +78,7 @@ def test_fill_is_not_valid_and_everything_else_is(root: Path) -> None:
 
 
 def test_codes_become_classes_and_water_of_the_day_wins(root: Path) -> None:
-    (label_map,) = next(iter(read_chips(root, "train"))).labels
+    (label_map,) = next(iter(read_all(HlsWorldCover(root), "train"))).labels
     expected = [TERRASCOPE.id_of(name) for name in NAMES] + [UNLABELLED]
     np.testing.assert_array_equal(label_map.ids[:6], np.tile(expected, (6, 1)))
     assert (label_map.ids[6:] == TERRASCOPE.id_of("water")).all()
@@ -86,7 +86,7 @@ def test_codes_become_classes_and_water_of_the_day_wins(root: Path) -> None:
 
 
 def test_the_map_vouches_for_the_nine_classes_of_worldcover(root: Path) -> None:
-    (label_map,) = next(iter(read_chips(root, "train"))).labels
+    (label_map,) = next(iter(read_all(HlsWorldCover(root), "train"))).labels
     assert label_map.class_ids_known == CLASS_IDS == tuple(sorted({TERRASCOPE.id_of(name) for name in NAMES}))
     assert len(CLASS_IDS) == 9
 
@@ -104,7 +104,7 @@ def test_real_chips_are_complete_and_groups_stay_together(real_data: Path) -> No
     assert train and val and not train & val
     names = [row["chip"] for rows in splits.values() for row in rows]
     assert len(set(names)) == 242
-    chip = next(read_chips(root, "val"))
+    chip = next(read_all(HlsWorldCover(root), "val"))
     assert chip.scene.shape == (128, 128) == chip.labels[0].ids.shape
     assert set(np.unique(chip.labels[0].ids)) <= {*CLASS_IDS, UNLABELLED}
     valid = chip.scene.observations[0].valid

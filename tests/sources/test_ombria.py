@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from terrascope.landcover import OTHER, TERRASCOPE
-from terrascope.sources.chips import read_split
-from terrascope.sources.ombria import FLOOD, read_chips
+from terrascope.sources.chips import read_all, read_split
+from terrascope.sources.ombria import FLOOD, Ombria
 
 FLOODED = np.s_[2:5, 1:7]
 
@@ -38,12 +38,13 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_chips_come_in_the_order_of_the_split_file(root: Path) -> None:
-    assert [(c.name, c.group) for c in read_chips(root, "train")] == [("test_0002.png", "65"), ("test_0001.png", "64")]
-    assert [(c.name, c.group) for c in read_chips(root, "val")] == [("train_0001.png", "2")]
+    named = [(c.key, c.place) for c in read_all(Ombria(root), "train")]
+    assert named == [("test_0002.png", "65"), ("test_0001.png", "64")]
+    assert [(c.key, c.place) for c in read_all(Ombria(root), "val")] == [("train_0001.png", "2")]
 
 
 def test_a_chip_has_two_dates_each_with_false_colour_and_radar(root: Path) -> None:
-    chip = next(read_chips(root, "train"))
+    chip = next(read_all(Ombria(root), "train"))
     assert len(chip.scene.pairs) == 2
     colors, brightness = [(90, 120, 60), (20, 25, 50)], [100, 30]
     for pair, color, bright in zip(chip.scene.pairs, colors, brightness, strict=True):
@@ -59,7 +60,7 @@ def test_a_chip_has_two_dates_each_with_false_colour_and_radar(root: Path) -> No
 
 
 def test_the_flood_is_on_the_second_date_and_everything_else_is_another_class(root: Path) -> None:
-    before, after = next(read_chips(root, "train")).labels
+    before, after = next(read_all(Ombria(root), "train")).labels
     assert TERRASCOPE.id_of("flood") == FLOOD
     assert (before.ids == OTHER).all()
     expected = np.full((8, 8), OTHER, np.uint8)
@@ -77,7 +78,7 @@ def test_real_chips_are_complete_and_scenes_stay_together(real_data: Path) -> No
     assert {split: len(rows) for split, rows in splits.items()} == {"train": 240, "val": 45}
     train, val = ({row["scene"] for row in splits[split]} for split in ("train", "val"))
     assert train and val and not train & val
-    chip = next(read_chips(root, "val"))
+    chip = next(read_all(Ombria(root), "val"))
     assert chip.scene.shape == (256, 256)
     assert set(np.unique(chip.labels[1].ids)) <= {FLOOD, OTHER}
     assert (chip.labels[0].ids == OTHER).all()

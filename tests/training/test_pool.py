@@ -9,7 +9,10 @@ import pytest
 
 from terrascope.landcover import OTHER, TERRASCOPE, UNLABELLED
 from terrascope.rasters.sensors import render
-from terrascope.sources import hls_worldcover, ombria, synthetic
+from terrascope.sources import synthetic
+from terrascope.sources.chips import read_all
+from terrascope.sources.hls_worldcover import HlsWorldCover
+from terrascope.sources.ombria import Ombria
 from terrascope.training import pool as pool_module
 from terrascope.training.pool import SIZE, VALIDATION_SEED, VIEWS, Pool, build_pool
 from tests.training.conftest import NUM_TRAIN, NUM_VAL, SerialExecutor
@@ -57,7 +60,7 @@ def test_generated_frames_equal_the_renderings_of_their_scene(pool: Pool, seed: 
 
 
 def test_hls_frames_are_doubled_in_size_and_halved_in_scale(pool: Pool, chips: Path) -> None:
-    chip = next(hls_worldcover.read_chips(chips / "hls-worldcover", "train"))
+    chip = next(read_all(HlsWorldCover(chips / "hls-worldcover"), "train"))
     (i,) = [i for i, frame in enumerate(pool.frames) if frame.scene == "h0"]
     assert pool.frames[i].views == (0, 1) and pool.frames[i].gsd_m == 15.0
     np.testing.assert_array_equal(pool.ids[i], np.kron(chip.labels[0].ids, np.ones((2, 2), np.uint8)))
@@ -73,7 +76,7 @@ def test_hls_frames_are_doubled_in_size_and_halved_in_scale(pool: Pool, chips: P
 
 
 def test_ombria_frames_show_false_colour_and_radar(pool: Pool, chips: Path) -> None:
-    chip = next(ombria.read_chips(chips / "ombria", "train"))
+    chip = next(read_all(Ombria(chips / "ombria"), "train"))
     frames = [i for i, frame in enumerate(pool.frames) if frame.scene == "oa.png"]
     flood = TERRASCOPE.id_of("flood")
     for i, pair, label_map in zip(frames, chip.scene.pairs, chip.labels, strict=True):

@@ -1,0 +1,1 @@
+"""Data sets that scenes and label maps come from. A new one is a file beside these and a line below."""

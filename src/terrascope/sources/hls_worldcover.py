@@ -6,7 +6,7 @@ band 2 surface water on the day, which wins), `split.csv` with `chip,group,split
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +14,35 @@ import numpy as np
 from terrascope.landcover import TERRASCOPE, WORLDCOVER_CODES, translate
 from terrascope.rasters.read import read_observation
 from terrascope.scene import LabelMap, Scene
-from terrascope.sources.chips import Chip, read_layers, read_split
+from terrascope.sources.chips import Chip, Entry, Index, read_layers, read_split, row_of
 
 GSD_M = 30.0
 CLASS_IDS = tuple(sorted({TERRASCOPE.id_of(name) for name in WORLDCOVER_CODES.values()}))
 
 
-def read_chips(root: Path, split: str) -> Iterator[Chip]:
-    """Yield the chips of a split in the order of `split.csv`."""
-    for row in read_split(root, split):
-        image = read_observation(root / "images" / f"{row['chip']}.tif", sensor="hls", gsd_m=GSD_M)
-        codes, water = read_layers(root / "labels" / f"{row['chip']}.tif")
+@dataclass(frozen=True)
+class HlsWorldCover:
+    """The chips below a folder."""
+
+    root: Path
+    name: str = "hls-worldcover"
+
+    def index(self, split: str) -> Index:
+        """The chips of `train` or `val`, in the order of `split.csv`."""
+        return Index(entries=tuple(Entry(row["chip"], row["group"]) for row in read_split(self.root, split)))
+
+    def read(self, key: str) -> Chip:
+        """One optical image and its label map."""
+        row = row_of(self.root, key)
+        image = read_observation(self.root / "images" / f"{key}.tif", sensor="hls", gsd_m=GSD_M)
+        codes, water = read_layers(self.root / "labels" / f"{key}.tif")
         ids = translate(np.where(water == 1, 80, codes), WORLDCOVER_CODES, TERRASCOPE)
         labels = LabelMap(ids=ids, nomenclature=TERRASCOPE, class_ids_known=CLASS_IDS)
-        yield Chip(name=row["chip"], group=row["group"], scene=Scene.of(optical=[image]), labels=(labels,))
+        return Chip(
+            source=self.name,
+            key=key,
+            place=row["group"],
+            split=row["split"],
+            scene=Scene.of(optical=[image]),
+            labels=(labels,),
+        )

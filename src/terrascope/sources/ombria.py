@@ -5,7 +5,7 @@ Layout: `s2_before`, `s2_after`, `s1_before`, `s1_after`, `mask` with one PNG of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +14,37 @@ from terrascope.landcover import OTHER, TERRASCOPE
 from terrascope.rasters.read import read_observation
 from terrascope.rasters.sensors import SENSORS
 from terrascope.scene import LabelMap, Observation, Scene
-from terrascope.sources.chips import Chip, read_layers, read_split
+from terrascope.sources.chips import Chip, Entry, Index, read_layers, read_split, row_of
 
 GSD_M = 10.0
 FLOOD = TERRASCOPE.id_of("flood")
 
 
-def read_chips(root: Path, split: str) -> Iterator[Chip]:
-    """Yield the chips of a split in the order of `split.csv`: two dates, optical and SAR, flood known on both."""
+@dataclass(frozen=True)
+class Ombria:
+    """The chips below a folder: two dates, optical and SAR, flood known on both."""
 
-    def read(folder: str, chip: str, sensor: str) -> Observation:
-        modality = SENSORS[sensor].modality
-        return read_observation(root / folder / chip, sensor=sensor, modality=modality, gsd_m=GSD_M)
+    root: Path
+    name: str = "ombria"
 
-    for row in read_split(root, split):
-        chip = row["chip"]
-        flooded = read_layers(root / "mask" / chip)[0] > 127
+    def index(self, split: str) -> Index:
+        """The chips of `train` or `val`, in the order of `split.csv`."""
+        return Index(entries=tuple(Entry(row["chip"], row["scene"]) for row in read_split(self.root, split)))
+
+    def read(self, key: str) -> Chip:
+        """Two dates of a place, before and after a flood, and what of it is newly flooded."""
+        row = row_of(self.root, key)
+        flooded = read_layers(self.root / "mask" / key)[0] > 127
         scene = Scene.of(
-            optical=[read(f"s2_{when}", chip, "false-color") for when in ("before", "after")],
-            sar=[read(f"s1_{when}", chip, "sar-8bit") for when in ("before", "after")],
+            optical=[self._image(f"s2_{when}", key, "false-color") for when in ("before", "after")],
+            sar=[self._image(f"s1_{when}", key, "sar-8bit") for when in ("before", "after")],
         )
         labels = tuple(
             LabelMap(ids=ids.astype(np.uint8), nomenclature=TERRASCOPE, class_ids_known=(FLOOD,))
             for ids in (np.full(flooded.shape, OTHER), np.where(flooded, FLOOD, OTHER))
         )
-        yield Chip(name=chip, group=row["scene"], scene=scene, labels=labels)
+        return Chip(source=self.name, key=key, place=row["scene"], split=row["split"], scene=scene, labels=labels)
+
+    def _image(self, folder: str, key: str, sensor: str) -> Observation:
+        modality = SENSORS[sensor].modality
+        return read_observation(self.root / folder / key, sensor=sensor, modality=modality, gsd_m=GSD_M)

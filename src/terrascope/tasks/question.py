@@ -51,6 +51,7 @@ class Question:
         truth: the right answer as a short phrase.
         value: the right answer as an unrounded number in `unit`; None where it is not a number.
         unit: `%`, `m2`, `m` or `count`.
+        classes: the class that each grounded step of the trace points at, in order.
     """
 
     task: str
@@ -60,6 +61,7 @@ class Question:
     truth: str
     value: float | None = None
     unit: str | None = None
+    classes: tuple[str, ...] = ()
 
 
 class Task(Protocol):

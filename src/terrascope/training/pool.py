@@ -22,7 +22,10 @@ from torch.nn import functional
 
 from terrascope.rasters.sensors import render
 from terrascope.scene import LabelMap, Observation, Scene
-from terrascope.sources import hls_worldcover, ombria, synthetic
+from terrascope.sources import synthetic
+from terrascope.sources.chips import read_all
+from terrascope.sources.hls_worldcover import HlsWorldCover
+from terrascope.sources.ombria import Ombria
 
 SIZE = 256
 VIEWS = ("optical", "false color", "sar")
@@ -130,10 +133,10 @@ def _synthetic_entries(seed: int) -> list[Entry]:
 def _chip_entries(data: Path) -> Iterator[Entry]:
     clear = np.zeros((SIZE, SIZE), bool)
     for split in ("train", "val"):
-        for chip in hls_worldcover.read_chips(data / "hls-worldcover", split):
-            yield from _entries("hls", f"h{chip.name}", split, chip.scene, chip.labels, (clear,))
-        for chip in ombria.read_chips(data / "ombria", split):
-            yield from _entries("ombria", f"o{chip.name}", split, chip.scene, chip.labels, (clear, clear))
+        for chip in read_all(HlsWorldCover(data / "hls-worldcover"), split):
+            yield from _entries("hls", f"h{chip.key}", split, chip.scene, chip.labels, (clear,))
+        for chip in read_all(Ombria(data / "ombria"), split):
+            yield from _entries("ombria", f"o{chip.key}", split, chip.scene, chip.labels, (clear, clear))
 
 
 def build_pool(folder: Path, data: Path | None, *, num_train: int, num_val: int, num_workers: int) -> Pool:

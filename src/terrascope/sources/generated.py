@@ -1,0 +1,50 @@
+"""Generated scenes as a source: as many chips as are asked for, each with its exact truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from terrascope.errors import SceneError
+from terrascope.sources.chips import Chip, Entry, Index
+from terrascope.sources.synthetic import make_sample
+
+FIRST_SEED = {"train": 0, "val": 1_000_000, "test": 3_000_000}
+"""Seeds of a split start here; those of the demonstration and of tests lie elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """Scenes of `terrascope.sources.synthetic`; the key of a chip is its seed.
+
+    Attributes:
+        num: chips of each split.
+        size: edge of a scene in pixels.
+        cloudy: whether clouds hide part of the optical images; drawn when None.
+    """
+
+    num: int
+    size: int = 256
+    cloudy: bool | None = False
+    name: str = "synthetic"
+
+    def index(self, split: str) -> Index:
+        """`num` chips; every one is a place of its own."""
+        first = _first_seed(split)
+        return Index(entries=tuple(Entry(str(seed), str(seed)) for seed in range(first, first + self.num)))
+
+    def read(self, key: str) -> Chip:
+        """Generate the chip of a seed."""
+        sample = make_sample(int(key), size=self.size, cloudy=self.cloudy)
+        return Chip(
+            source=self.name, key=key, place=key, split=_split_of(int(key)), scene=sample.scene, labels=sample.labels
+        )
+
+
+def _first_seed(split: str) -> int:
+    if split not in FIRST_SEED:
+        raise SceneError(f"generated scenes have no split {split!r}; choose one of {', '.join(FIRST_SEED)}")
+    return FIRST_SEED[split]
+
+
+def _split_of(seed: int) -> str:
+    return max((first, split) for split, first in FIRST_SEED.items() if first <= seed)[1]
