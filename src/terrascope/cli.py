@@ -203,18 +203,26 @@ def compose_parts(
         Optional[str],  # noqa: UP045
         typer.Option("--preset", metavar="SIZE", help="1b, 2b, 8b or 14b: the parts of that size."),
     ] = None,
+    dtype: Annotated[
+        Literal["kept", "float32", "bfloat16", "float16"],
+        typer.Option("--dtype", help="Number format of the weights; kept: that of the vision-language model."),
+    ] = "kept",
 ) -> None:
     """Join a vision-language model and a mask decoder to an untrained model, for training."""
     from terrascope.progress import Waiting
 
     *parts, target = places
     vlm, sam = parts if len(parts) == 2 else (parts[0] if parts else None, None)
-    with Waiting("composing"):
+    with Waiting("composing") as waiting:
         from terrascope.model import TerraScope
         from terrascope.model.release.convert import new_folder
 
+        tell = partial(waiting.console.print, highlight=False, soft_wrap=True)
+        number_format = None if dtype == "kept" else dtype
         with new_folder(Path(target)) as folder:
-            TerraScope.compose(vlm, sam, preset=preset).save_pretrained(str(folder))
+            model = TerraScope.compose(vlm, sam, preset=preset, dtype=number_format, tell=tell, stage=waiting.say)
+            waiting.say("writing the weights")
+            model.save_pretrained(str(folder))
     typer.echo(f"{target}: an untrained model; it needs training before it can answer")
 
 

@@ -70,6 +70,10 @@ NumberFormat = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     typer.Option("--dtype", help="Number format; auto: the model's own on a GPU, float32 for small models on a CPU."),
 ]
+DeviceMap = Annotated[
+    Optional[Literal["auto"]],  # noqa: UP045
+    typer.Option("--device-map", help="auto: spread the model over all GPUs and the CPU; needs accelerate."),
+]
 Bits = Annotated[
     Optional[Literal["8bit", "4bit"]],  # noqa: UP045
     typer.Option("--quantization", help="Fewer bits for the language model; needs bitsandbytes and accelerate."),
@@ -136,6 +140,7 @@ class AnswerOptions:
     model: Model = "nano"
     device: Device = "auto"
     dtype: NumberFormat = "auto"
+    device_map: DeviceMap = None
     quantization: Bits = None
     profile: ProfileName = None
     look: LookName = "auto"
@@ -144,7 +149,7 @@ class AnswerOptions:
 
     def loading(self) -> dict[str, Any]:
         """The model as `TerraScope.from_pretrained` takes it."""
-        names = ("device", "dtype", "quantization", "profile")
+        names = ("device", "dtype", "device_map", "quantization", "profile")
         return {"name": self.model} | {name: getattr(self, name) for name in names}
 
 

@@ -200,3 +200,10 @@ def test_a_processor_whose_files_are_damaged(folder: Path, name: str) -> None:
 def test_a_configuration_with_entries_of_the_wrong_kind(folder: Path, entries: dict[str, Any]) -> None:
     edit_config(folder, **entries)
     assert said(folder).startswith(f"model {str(folder)!r}")
+
+
+def test_a_field_of_a_part_that_is_no_number_is_named(folder: Path) -> None:
+    vlm = json.loads((folder / "config.json").read_text())["vlm_config"]
+    vlm["vision_config"]["hidden_size"] = "wide"
+    edit_config(folder, vlm_config=vlm)
+    assert re.search(r"cannot be loaded: .*'hidden_size'.*'wide'", said(folder))

@@ -216,7 +216,9 @@ def test_a_tie_that_no_configuration_states_is_read_off_the_weights(tmp_path: Pa
     assert (model.vlm.lm_head.weight is model.get_input_embeddings().weight) is tied
 
 
-@pytest.mark.parametrize(("asked", "made"), [(None, torch.bfloat16), (torch.float32, torch.float32)])
+@pytest.mark.parametrize(
+    ("asked", "made"), [(None, torch.bfloat16), (torch.float32, torch.float32), ("float16", torch.float16)]
+)
 def test_one_number_format(tmp_path: Path, two_dates: Any, asked: Any, made: torch.dtype) -> None:
     vlm, sam = write_vlm(tmp_path / "vlm", dtype=torch.bfloat16), write_sam(tmp_path / "sam")
     predictor = compose(vlm, sam, dtype=asked)
@@ -428,9 +430,30 @@ def test_without_the_hub_one_sentence_is_said(tmp_path: Path) -> None:
     assert "OpenGVLab/InternVL3-8B-hf: the hub cannot be reached" in run.stderr and "Traceback" not in run.stderr
 
 
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(
+    parts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("terrascope.model.memory.memory_limits", lambda: [("of a test", 1_000_000)])
+    with pytest.raises(ModelError, match=r"of weights.*0\.0 GB are free \(of a test\); give --dtype bfloat16"):
+        compose(*parts)
+
+
+def test_stages_are_told(parts: tuple[Path, Path]) -> None:
+    stages: list[str] = []
+    TerraScope.compose(*map(str, parts), stage=stages.append)
+    assert stages == [
+        "looking for the parts",
+        "reading the vision-language model",
+        "reading the mask decoder",
+        "joining",
+    ]
+
+
 def test_the_command(parts: tuple[Path, Path], tmp_path: Path) -> None:
     target = tmp_path / "made"
-    result = CliRunner().invoke(app, ["compose", str(parts[0]), str(parts[1]), str(target)], standalone_mode=False)
+    words = ["compose", *map(str, parts), str(target), "--dtype", "bfloat16"]
+    result = CliRunner().invoke(app, words, standalone_mode=False)
+    assert json.loads((target / "config.json").read_text())["dtype"] == "bfloat16"
     assert result.exception is None and str(target) in result.output
     assert isinstance(TerraScope.from_pretrained(str(target)), TerraScope)
     for words in ([str(target)], ["a", str(target)], ["--preset", "8b", "a", "b", "c"], ["--preset", "9b", "x"]):

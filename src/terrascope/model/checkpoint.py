@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -122,8 +123,13 @@ def load(
     except ModelError as error:
         said = str(error)
         raise ModelError(said if said.startswith("model ") else f"model {name!r} cannot be loaded: {said}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    except (
+        StrictDataclassError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError
+    ) as error:  # fmt: skip
+        # Where a field of the configuration is wrong, the first line of the library's message does not say how.
+        said = str(error).strip() or type(error).__name__
+        lines = said.splitlines() if isinstance(error, StrictDataclassError) else said.splitlines()[:1]
+        reason = " ".join(line.strip() for line in lines)[:300]
         raise ModelError(f"model {name!r} cannot be loaded: {reason}") from error
     if not isinstance(model, TerraScopeForConditionalGeneration) or not isinstance(processor, TerraScopeProcessor):
         raise ModelError(f"model {name!r} is a {type(model).__name__}; give a TerraScope checkpoint")

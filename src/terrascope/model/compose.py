@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from terrascope.model.backbones import backbone_named
 from terrascope.model.checkpoint import make_processor
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.decoders import mask_model_named
+from terrascope.model.devices import choose_dtype
+from terrascope.model.memory import BASE_BYTES, WORTH_SAYING, MemoryNeed, check_memory
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
 from terrascope.model.release.files import Stored, list_tensors, read_json
@@ -59,7 +61,11 @@ def choose_parts(vlm: str | None, sam: str | None, preset: str | None) -> Parts:
 
 
 def compose(
-    parts: Parts, *, dtype: torch.dtype | None = None
+    parts: Parts,
+    *,
+    dtype: str | torch.dtype | None = None,
+    tell: Callable[[str], None] | None = None,
+    stage: Callable[[str], None] | None = None,
 ) -> tuple[TerraScopeForConditionalGeneration, TerraScopeProcessor]:
     """The model for training, in eval mode, and its processor; no more than one copy of the weights is in memory.
 
@@ -68,13 +74,17 @@ def compose(
 
     Args:
         parts: what to join.
-        dtype: number format of all weights; that of the vision-language model if None.
+        dtype: number format of all weights, by name or as torch has it; that of the vision-language model if None.
+        tell: called with a sentence on the memory that a large model takes.
+        stage: called with what is done next, in a few words.
 
     Raises:
         ModelError: a part cannot be found, fetched or read; it is of an unknown kind; a tensor is missing, unknown or
-            of another shape; the tokenizer does not fit.
+            of another shape; the tokenizer does not fit; the weights need more memory than is free.
     """
     logging.disable_progress_bar()
+    stage = stage or (lambda _: None)
+    stage("looking for the parts")
     vlm_folder, sam_folder = _find(parts.vlm), _find(parts.sam)
     vlm_config, vlm_class = _read_backbone(vlm_folder)
     sam_config, sam_class = _read_mask_model(sam_folder)
@@ -82,19 +92,36 @@ def compose(
     normalization = _read_normalization(vlm_folder)
     sam_normalization = {f"sam_{name}": value for name, value in _read_normalization(sam_folder).items()}
     stored = list_tensors(vlm_folder)
-    dtype = dtype or Counter(tensor.dtype for tensor in stored.values()).most_common(1)[0][0]
+    most = Counter(tensor.dtype for tensor in stored.values()).most_common(1)[0][0]
+    number_format = most if dtype is None else choose_dtype(dtype, torch.device("cpu"), most, 0)
+    _check_memory(parts, [*stored.values(), *list_tensors(sam_folder).values()], number_format, tell)
     _settle_tie(vlm_config, stored)
-    vlm = _load_part(vlm_folder, vlm_class, vlm_config, dtype)
-    sam = _load_part(sam_folder, sam_class, sam_config, dtype)
+    stage("reading the vision-language model")
+    vlm = _load_part(vlm_folder, vlm_class, vlm_config, number_format)
+    stage("reading the mask decoder")
+    sam = _load_part(sam_folder, sam_class, sam_config, number_format)
+    stage("joining")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         add_reasoning_tokens(vlm, tokenizer, str(vlm_folder))
         config = TerraScopeConfig(
             vlm_config=vlm.config, sam_config=sam.config, seg_token_id=tokenizer.convert_tokens_to_ids("[SEG]")
         )
-        model = _join(config, vlm, sam, dtype)
+        model = _join(config, vlm, sam, number_format)
     settings = {f"image_{name}": value for name, value in normalization.items()} | sam_normalization
     return model.eval(), make_processor(config, tokenizer, **settings)
+
+
+def _check_memory(
+    parts: Parts, stored: Sequence[Stored], dtype: torch.dtype, tell: Callable[[str], None] | None
+) -> None:
+    """Say what the weights take, and refuse them where that is more than is free."""
+    num_bytes = sum(torch.Size(tensor.shape).numel() for tensor in stored) * dtype.itemsize
+    name = f"{parts.vlm} + {parts.sam}"
+    need = MemoryNeed(weights_bytes=num_bytes, working_bytes=int(BASE_BYTES["cpu"]), dtype=dtype)
+    if need.total_bytes > WORTH_SAYING and tell is not None:
+        tell(f"model {name} needs {need}")
+    check_memory(name, need, torch.device("cpu"))
 
 
 def _find(name: str) -> Path:
@@ -227,4 +254,6 @@ def _join(config: TerraScopeConfig, vlm: Any, sam: Any, dtype: torch.dtype) -> T
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    # Of a field that is wrong, the first line says which, and the others how.
+    return " ".join(line.strip() for line in (lines if isinstance(error, StrictDataclassError) else lines[:1]))[:200]

@@ -105,20 +105,23 @@ class TerraScope:
         sam: str | None = None,
         *,
         preset: str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: str | torch.dtype | None = None,
+        tell: Callable[[str], None] | None = None,
+        stage: Callable[[str], None] | None = None,
     ) -> TerraScope:
         """Join public parts to an untrained model, for training (`terrascope.model.compose`).
 
         Args:
             vlm, sam: folders or hub ids, such as "OpenGVLab/InternVL3-8B-hf" and "facebook/sam2.1-hiera-large".
             preset: `1b`, `2b`, `8b` or `14b` names both instead.
-            dtype: number format of the weights; that of the vision-language model if None.
+            dtype: number format of the weights (`bfloat16`, ...); that of the vision-language model if None.
+            tell, stage: called with the memory that a large model takes, and with what is done next.
 
         Raises:
             ModelError: a part cannot be found, fetched or read, or does not fit; or not both are named.
         """
         parts = choose_parts(vlm, sam, preset)
-        model, processor = compose(parts, dtype=dtype)
+        model, processor = compose(parts, dtype=dtype, tell=tell, stage=stage)
         return cls(model, processor, f"{parts.vlm} + {parts.sam}")
 
     def save_pretrained(self, folder: str) -> None:
