@@ -219,3 +219,8 @@ def test_numbers_that_have_no_sum_leave_no_infinity_in_the_overview() -> None:
         overview = image.overview(2)
     assert overview.valid.tolist() == [[False, True], [True, True]]
     assert overview.pixels.tolist() == [[[0, 1], [1, 1]]]
+
+
+def test_a_scene_prints_as_words_and_not_as_pixels() -> None:
+    scene = Scene.of(optical=[observe(source="lake.tif")])
+    assert "lake.tif" in repr(scene) and "array" not in repr(scene)

@@ -30,7 +30,7 @@ class Grounding:
         num_optical_tokens, num_sar_tokens: visual tokens that were injected after this [SEG], per modality.
     """
 
-    mask: NDArray[np.bool_]
+    mask: NDArray[np.bool_] = field(repr=False)
     image: int
     confidence: float
     num_optical_tokens: int
@@ -56,7 +56,7 @@ class GroundedStep:
     text: str
     finding: str
     image: int
-    mask: NDArray[np.bool_]
+    mask: NDArray[np.bool_] = field(repr=False)
     measurement: Measurement
     confidence: float
     num_optical_tokens: int

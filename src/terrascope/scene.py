@@ -66,11 +66,11 @@ class Observation:
         assumptions: what no file said and was taken for granted, one sentence each.
     """
 
-    pixels: NDArray[np.float32] | PixelStore
+    pixels: NDArray[np.float32] | PixelStore = field(repr=False)
     bands: tuple[str, ...]
     modality: Modality
     sensor: str
-    valid: NDArray[np.bool_]
+    valid: NDArray[np.bool_] = field(repr=False)
     georeference: Georeference = field(default_factory=Georeference)
     date: datetime.date | None = None
     source: str = "memory"
@@ -335,10 +335,10 @@ class LabelMap:
     `objects` is, for maps that keep single objects apart, an int32 `[H, W]` map of object numbers (0: no object).
     """
 
-    ids: NDArray[np.uint8]
-    nomenclature: Nomenclature
+    ids: NDArray[np.uint8] = field(repr=False)
+    nomenclature: Nomenclature = field(repr=False)
     class_ids_known: tuple[int, ...]
-    objects: NDArray[np.int32] | None = None
+    objects: NDArray[np.int32] | None = field(default=None, repr=False)
 
     def mask(self, class_id: int) -> NDArray[np.bool_]:
         """bool `[H, W]`: True where the pixel is of the class."""
