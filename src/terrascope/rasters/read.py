@@ -166,8 +166,10 @@ def _sized(georeference: Georeference, gsd_m: float | None) -> Georeference:
 
 def _size_notes(grid: Grid, gsd_m: float | None) -> list[str]:
     """Say it if the stated pixel size is not that of the file, by more than 1 %."""
+    if gsd_m is None:
+        return []
     sides = pixel_sides_m(grid)
-    if gsd_m is None or sides is None or all(abs(side / gsd_m - 1) <= 0.01 for side in sides):
+    if sides is None or all(abs(side / gsd_m - 1) <= 0.01 for side in sides):
         return []
     return [f"The pixel size is stated as {gsd_m:g} m; the file says {describe_pixel_size(grid)}."]
 
