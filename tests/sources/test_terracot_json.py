@@ -130,7 +130,7 @@ def test_of_two_dates_the_date_that_is_not_empty_is_meant_where_none_is_named(tm
     ("change", "reason"),
     [
         ({"masks": [[rle(WATER)]]}, "fewer masks than [SEG]s"),
-        ({"masks": None}, "size unknown"),
+        ({"masks": None}, "fewer masks than [SEG]s"),
         ({"masks": [[rle(WATER)]] * 3}, "more masks than [SEG]s"),
         ({"masks": [[rle(WATER)], [{"size": [HEIGHT, WIDTH], "counts": "1"}]]}, "mask does not decode"),
         ({"masks": [[rle(WATER)], [{"counts": "1"}]]}, "mask does not decode"),
@@ -166,6 +166,7 @@ def test_images_are_looked_for_and_measured_where_their_folder_is_named(tmp_path
     assert faults_of(tmp_path, RECORD, images=tmp_path) == {"unreadable image": 1}
     write_image(tmp_path / "images" / "b.png", (1, 2, 3))
     assert len(list(read_samples(write(tmp_path, RECORD | {"image": "b.png"}), images=tmp_path))) == 1
+    assert faults_of(tmp_path, {"image": "b.png", "conversations": conversation("Snow?", "No")}) == {"size unknown": 1}
     alone = {"image": "b.png", "conversations": conversation("<image>\nSnow?", "No")}
     (sample,) = read_samples(write(tmp_path, alone), images=tmp_path)
     assert (sample.height, sample.width, sample.masks) == (HEIGHT, WIDTH, ())
@@ -230,10 +231,10 @@ def test_a_file_that_is_cut_off_gives_what_it_has_and_is_named(tmp_path: Path, c
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SampleError, match="missing.json: cannot be read"):
+    with pytest.raises(SampleError, match=r"missing\.json: cannot be read"):
         list(read_samples(tmp_path / "missing.json"))
     (tmp_path / "latin.json").write_bytes(b'[{"a": "\xff"}]')
-    with pytest.raises(SampleError, match="latin.json: not text in UTF-8"):
+    with pytest.raises(SampleError, match=r"latin\.json: not text in UTF-8"):
         list(read_samples(tmp_path / "latin.json"))
     with pytest.raises(SceneError, match="no JSON file of conversations"):
         TerraCotJson(tmp_path / "nowhere").index("train")

@@ -41,7 +41,8 @@ class Folder:
 
     Chips of one place are never separated. With `split.csv` a place is what the table calls a group. Without it, chips
     that overlap on the ground are one place, and chips whose files do not say where they lie are each their own; eight
-    of ten places are for training, one each for validation and test, drawn by the place's name.
+    of ten places are for training, one each for validation and test, drawn by the place's name. Images that are added
+    may join two places, so a folder that grows should have the table.
 
     Attributes:
         root: the folder.
@@ -80,7 +81,8 @@ class Folder:
         skipped = Counter(listing.skipped)
         places = self._places()
         skipped["not in split.csv"] += sum(chip not in places for chip in listing.chips)
-        skipped["in split.csv, but no such image"] += sum(chip not in listing.chips for chip in places)
+        if (self.root / "split.csv").is_file():
+            skipped["in split.csv, but no such chip"] += sum(chip not in listing.chips for chip in places)
         entries = tuple(
             Entry(chip, places[chip][0]) for chip in listing.chips if chip in places and places[chip][1] == split
         )
@@ -142,7 +144,8 @@ class Folder:
         table = self.root / "split.csv"
         if table.is_file():
             return read_places(table, table.stat().st_mtime_ns)
-        where = self._where()
+        # Of all images, with labels or without, so that a chip's place does not depend on what it is used for.
+        where = self._where()._replace(labels="")
         return _places_on_ground(self.root, where, stamps_of(self.root, where))
 
     def _where(self) -> Where:

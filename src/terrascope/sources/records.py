@@ -18,7 +18,7 @@ import numpy as np
 
 from terrascope import masks
 from terrascope.errors import SampleError, SceneError
-from terrascope.sample import Sample, SampleMask
+from terrascope.sample import Sample
 from terrascope.trace import LETTERS
 
 EXTRA = "terrascope"
@@ -109,10 +109,10 @@ def unpack(record: Mapping[str, Any]) -> Sample:
         size = int(row["height"]), int(row["width"])
     except (KeyError, TypeError, ValueError):
         raise _wrong_form(record) from None
-    codes = read_codes(record, len(pointed), [image for image, _ in pointed], size)
+    found = read_masks(record, [image for image, _ in pointed], size)
     row["masks"] = [
         {"counts": counts, "image": image, "class_name": class_name}
-        for counts, (image, class_name) in zip(codes, pointed, strict=True)
+        for (image, counts), (_, class_name) in zip(found, pointed, strict=True)
     ]
     try:
         return Sample.from_row(row)
@@ -152,27 +152,23 @@ def image_names(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_codes(
-    record: Mapping[str, Any],
-    num_segs: int,
-    images: Sequence[int | None],
-    size: tuple[int, int] | None,
-) -> list[str]:
-    """The run-length `counts` of every [SEG], checked by decoding.
+def read_masks(
+    record: Mapping[str, Any], images: Sequence[int | None], size: tuple[int, int] | None
+) -> list[tuple[int, str]]:
+    """The image (from 1) and the run-length `counts` of every [SEG], checked by decoding.
 
     In a record with `pre_image` and `post_image`, twice as many masks as [SEG]s are those of the first image for every
     [SEG], then those of the second: the one on the image that the [SEG] points at is taken.
 
     Args:
-        num_segs: [SEG]s of the record.
-        images: for each, the image (from 1) that it points at; None where the text does not say, and the first image
-            on which its mask is not empty is meant.
+        images: for every [SEG] the image that it points at. Where the text does not say (None), the first image is
+            meant; of masks on two, the first image on which the mask is not empty.
         size: (height, width) of every mask; None where it is unknown.
 
     Raises:
         RecordError: the numbers of masks and [SEG]s differ, a code does not decode, or its size is another.
     """
-    objects = record.get("masks") or []
+    objects, num_segs = record.get("masks") or [], len(images)
     if not isinstance(objects, list):
         raise _wrong_form(record)
     both_dates = "pre_image" in record and num_segs > 0 and len(objects) == 2 * num_segs
@@ -182,15 +178,17 @@ def read_codes(
             f"record {_name(record)}: {num_segs} [SEG]s but {len(objects)} masks; give one for each",
             reason="fewer masks than [SEG]s" if fewer else "more masks than [SEG]s",
         )
-    codes = []
+    found = []
     for place, image in enumerate(images):
         if not both_dates:
-            codes.append(_code(record, objects[place], size))
+            found.append((image or 1, _code(record, objects[place], size)))
             continue
         dates = [_code(record, objects[place + half * num_segs], size) for half in (0, 1)]
-        empty = _code(record, [], mask_size(objects[place]) or size)
-        codes.append(dates[image - 1] if image else next((code for code in dates if code != empty), dates[0]))
-    return codes
+        if image is None:
+            empty = _code(record, [], mask_size(objects[place]) or size)
+            image = 2 if dates[0] == empty != dates[1] else 1
+        found.append((image, dates[image - 1]))
+    return found
 
 
 def mask_size(parts: Any) -> tuple[int, int] | None:
@@ -205,14 +203,6 @@ def sizes_of_masks(record: Mapping[str, Any]) -> set[tuple[int, int]]:
     """The sizes (height, width) that the codes of a record state."""
     found = (mask_size(parts) for parts in record.get("masks") or [])
     return {size for size in found if size is not None}
-
-
-def to_masks(codes: Sequence[str], images: Sequence[int], classes: Sequence[str]) -> tuple[SampleMask, ...]:
-    """Codes with the images and classes that they belong to."""
-    return tuple(
-        SampleMask(counts=counts, image=image, class_name=class_name)
-        for counts, image, class_name in zip(codes, images, classes, strict=True)
-    )
 
 
 def read_records(path: Path) -> Iterator[PlacedRecord]:

@@ -26,7 +26,7 @@ from terrascope.georeference import Georeference
 from terrascope.landcover import TERRASCOPE
 from terrascope.rasters.read import read_observation
 from terrascope.rasters.sensors import SENSORS
-from terrascope.sample import Level, Sample, SampleImage
+from terrascope.sample import Level, Sample, SampleImage, SampleMask
 from terrascope.scene import Observation, Scene
 from terrascope.sources.chips import Chip, ChipError, Entry, GivenQuestion, Index
 from terrascope.sources.records import (
@@ -34,11 +34,10 @@ from terrascope.sources.records import (
     RecordError,
     clean,
     image_names,
-    read_codes,
+    read_masks,
     read_records,
     sizes_of_masks,
     split_prompt,
-    to_masks,
     turns,
     unpack,
 )
@@ -203,14 +202,13 @@ def _samples_of(record: Any, images: Path | None, name: str) -> Iterator[Sample]
             raise RecordError(f"sample {sample.id}: its image is of another size", reason="mask of another size")
         yield sample
         return
-    sizes = sizes_of_masks(record) | ({size} if size else set())
-    if not sizes:
-        raise RecordError(f"record {name}: the size of its image is unknown", reason="size unknown")
-    height, width = size or next(iter(sizes))
     asked = [(*split_prompt(prompt), clean(reply)) for prompt, reply in conversation]
     traces = [trace.parse(reply) for _, _, reply in asked]
     pointed = [image for parsed in traces for image in _named_images(parsed, len(names))]
-    codes = read_codes(record, len(pointed), pointed, (height, width))
+    size = size or next(iter(sizes_of_masks(record)), None)
+    found = read_masks(record, pointed, size)
+    if size is None:
+        raise RecordError(f"record {name}: the size of its image is unknown", reason="size unknown")
     classes = _classes(record, traces)
     pictures = _images_of(images, names)
     start = 0
@@ -227,12 +225,15 @@ def _samples_of(record: Any, images: Path | None, name: str) -> Iterator[Sample]
             place="|".join(names),
             split="train",
             images=pictures,
-            height=height,
-            width=width,
+            height=size[0],
+            width=size[1],
             question=question,
             options=options,
             reasoning=trace.render(parsed) if not parsed.steps and not parsed.conclusion else reply,
-            masks=to_masks(codes[own], [image or 1 for image in pointed[own]], classes[own]),
+            masks=tuple(
+                SampleMask(counts=counts, image=image, class_name=class_name)
+                for (image, counts), class_name in zip(found[own], classes[own], strict=True)
+            ),
             truth=options[trace.LETTERS.index(letter)] if letter else parsed.answer,
             writer="unknown",
         )
