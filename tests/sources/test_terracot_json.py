@@ -65,7 +65,7 @@ def test_a_record_of_theirs_becomes_a_sample(tmp_path: Path) -> None:
     (sample,) = read_samples(write(tmp_path, RECORD))
     assert sample.question == "Is the water larger than the trees?" and sample.options == ("Yes", "No")
     assert sample.reasoning == ("<think>The water [SEG] is as large as the forest [SEG].</think><answer>B</answer>")
-    assert (sample.answer, sample.truth, sample.level) == ("B", "No", "L1")
+    assert (sample.answer, sample.truth, sample.level, sample.source) == ("B", "No", "L1", "terracot")
     assert [mask.class_name for mask in sample.masks] == ["water", "tree"]
     np.testing.assert_array_equal(sample.mask(0), WATER)
     np.testing.assert_array_equal(sample.mask(1), TREE)

@@ -7,28 +7,20 @@ scene has SAR, a record that names X means `s2_images/X` and `s1_images/{vh,vv}/
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from terrascope import trace
 from terrascope.errors import QuestionError, SceneError
-from terrascope.georeference import Georeference
 from terrascope.landcover import TERRASCOPE
-from terrascope.rasters.read import read_observation
-from terrascope.rasters.sensors import SENSORS
-from terrascope.sample import Level, Sample, SampleImage, SampleMask
-from terrascope.scene import Observation, Scene
+from terrascope.sample import Level, Sample, SampleMask
 from terrascope.sources.chips import Chip, ChipError, Entry, GivenQuestion, Index
+from terrascope.sources.record_scenes import find_image, image_size, images_of, read_scene
 from terrascope.sources.records import (
     EXTRA,
     RecordError,
@@ -42,12 +34,9 @@ from terrascope.sources.records import (
     unpack,
 )
 
-OPTICAL, SAR = "s2_images", "s1_images"
-"""Folders of the images of scenes with SAR; below the second there is one for each polarisation."""
+NAME = "terracot"
+"""Name of the source, which samples that name none are said to be of."""
 
-POLARISATIONS = ("vv", "vh")
-
-_FOLDERS = ("", "images", OPTICAL)
 _CAPTION_WORDS = 20
 """An answer longer than this is taken for a caption."""
 
@@ -90,7 +79,7 @@ class TerraCotJson:
     """
 
     root: Path
-    name: str = "terracot-json"
+    name: str = NAME
 
     def index(self, split: str) -> Index:
         """The images of a split in the order in which the files name them; records that state none are of `train`.
@@ -110,7 +99,7 @@ class TerraCotJson:
         place, split, records = self._chip(key)
         samples = [sample for record in records for sample in self._usable(record)]
         first = samples[0] if samples else None
-        scene = _read_scene(self.root, key.split("|"), first)
+        scene = read_scene(self.root, key.split("|"), first)
         return Chip(
             source=self.name,
             key=key,
@@ -177,7 +166,7 @@ class TerraCotJson:
 
     def _usable(self, record: Any) -> tuple[Sample, ...]:
         try:
-            return tuple(_samples_of(record, self.root, "|".join(image_names(record))))
+            return tuple(_samples_of(record, self.root, "|".join(image_names(record)), self.name))
         except (RecordError, ChipError):
             return ()
 
@@ -188,7 +177,7 @@ def _read_at(place: _Place) -> Any:
         return json.loads(file.read(place.stop - place.start))
 
 
-def _samples_of(record: Any, images: Path | None, name: str) -> Iterator[Sample]:
+def _samples_of(record: Any, images: Path | None, name: str, source: str = NAME) -> Iterator[Sample]:
     conversation = turns(record)
     names = image_names(record)
     size = None
@@ -210,7 +199,7 @@ def _samples_of(record: Any, images: Path | None, name: str) -> Iterator[Sample]
     if size is None:
         raise RecordError(f"record {name}: the size of its image is unknown", reason="size unknown")
     classes = _classes(record, traces)
-    pictures = _images_of(images, names)
+    pictures = images_of(images, names)
     start = 0
     for number, ((question, options, reply), parsed) in enumerate(zip(asked, traces, strict=True)):
         own = slice(start, start := start + len(parsed.grounded_steps))
@@ -220,7 +209,7 @@ def _samples_of(record: Any, images: Path | None, name: str) -> Iterator[Sample]
             id=str(record.get("id", name)) + (f"-{number}" if len(asked) > 1 else ""),
             level=level,
             task=str(record.get("task_type") or record.get("task") or level),
-            source="terracot-json",
+            source=source,
             key="|".join(names),
             place="|".join(names),
             split="train",
@@ -274,108 +263,3 @@ def _level(question: str, answer: str) -> Level:
     if "segment" in question.lower():
         return "referring"
     return "caption" if len(answer.split()) > _CAPTION_WORDS else "L1"
-
-
-def find_image(root: Path, name: str) -> Path:
-    """The file of an image that a record names.
-
-    Raises:
-        ChipError: it does not exist, or would lie outside of the folder.
-    """
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise ChipError(f"{name}: names a file outside of {root}", reason="image outside of the folder")
-    for folder in _FOLDERS:
-        path = root / folder / relative
-        if path.is_file():
-            return path
-    raise ChipError(f"{root / relative}: no such image", reason="missing image")
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image, by its header.
-
-    Raises:
-        ChipError: it cannot be read.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except OSError as error:
-        raise ChipError(f"{path}: not a readable image ({error})", reason="unreadable image") from None
-
-
-def _sar_files(root: Path, name: str) -> list[Path]:
-    """The files of both polarisations of a scene, VV first; empty where there are none."""
-    files = [root / SAR / polarisation / name for polarisation in POLARISATIONS]
-    return files if all(path.is_file() for path in files) else []
-
-
-def _images_of(root: Path | None, names: tuple[str, ...]) -> tuple[SampleImage, ...]:
-    images = []
-    for number, name in enumerate(names, 1):
-        images.append(SampleImage(number=number, modality="optical", sensor="rgb", file=name))
-        if root is not None and _sar_files(root, name):
-            images.append(SampleImage(number=number, modality="sar", sensor="sentinel-1", file=name))
-    return tuple(images)
-
-
-def _read_scene(root: Path, names: list[str], sample: Sample | None) -> Scene:
-    """The scene of a record: of an image for every name as the sample tells of it, else of a date for every name."""
-    gsd_m = sample.gsd_m if sample else None
-    told = sample.images if sample and len(sample.images) == len(names) else ()
-    kinds = [image.modality for image in told] or ["optical"] * len(names)
-    day_of = {image.number: image.day for image in sample.images} if sample else {}
-    days = [image.day for image in told] or [day_of.get(number) for number in range(1, len(names) + 1)]
-    paths = [find_image(root, name) for name in names]
-    optical, sar = [], []
-    for name, path, kind, day in zip(names, paths, kinds, days, strict=True):
-        date = datetime.date.fromisoformat(day) if day else None
-        if kind == "sar":
-            # As the export shows it: VH, VV and their mean.
-            vh, vv, _ = np.moveaxis(_read_picture(path, "RGB"), 2, 0)
-            sar.append(_backscatter(vv, vh, path, gsd_m, date))
-            continue
-        try:
-            optical.append(read_observation(path, sensor="rgb", gsd_m=gsd_m, date=date))
-        except SceneError as error:
-            raise ChipError(str(error), reason="unreadable image") from error
-        files = _sar_files(root, name)
-        if files and not told:
-            vv, vh = (_read_picture(file, "L") for file in files)
-            sar.append(_backscatter(vv, vh, files[0], gsd_m, date))
-    try:
-        return Scene.of(optical=optical, sar=sar)
-    except SceneError as error:
-        raise ChipError(f"{paths[0]}: {error}", reason="images do not fit together") from error
-
-
-def _read_picture(path: Path, mode: str) -> NDArray[np.float32]:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert(mode), np.float32)
-    except OSError as error:
-        raise ChipError(f"{path}: not a readable image ({error})", reason="unreadable image") from None
-
-
-def _backscatter(
-    vv: NDArray[np.float32], vh: NDArray[np.float32], path: Path, gsd_m: float | None, date: datetime.date | None
-) -> Observation:
-    """Both polarisations as decibels: 8-bit pictures are taken for the fixed stretch in which SAR images are shown."""
-    sensor = SENSORS["sentinel-1"]
-    if vv.shape != vh.shape:
-        raise ChipError(f"{path}: VV and VH differ in size", reason="images do not fit together")
-    stretch = dict(zip(sensor.bands, sensor.stretch, strict=False))
-    pixels = [low + (high - low) * gray / 255 for gray, (low, high) in zip((vv, vh), stretch.values(), strict=True)]
-    told = " and ".join(f"{low:g} to {high:g} dB ({band})" for band, (low, high) in stretch.items())
-    return Observation(
-        pixels=np.stack(pixels).astype(np.float32),
-        bands=sensor.bands,
-        modality="sar",
-        sensor=sensor.name,
-        valid=np.ones(vv.shape, bool),
-        georeference=Georeference(gsd_m=gsd_m),
-        date=date,
-        source=str(path),
-        assumptions=(f"8-bit backscatter is taken for {told}.",),
-    )
