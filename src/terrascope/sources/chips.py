@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -31,6 +31,10 @@ class ChipError(SceneError):
     def __init__(self, sentence: str, *, reason: str) -> None:
         super().__init__(sentence)
         self.reason = reason
+
+    def __reduce__(self) -> tuple[Callable[..., ChipError], tuple[str]]:
+        # Exceptions are pickled by their positional arguments alone.
+        return partial(ChipError, reason=self.reason), (str(self),)
 
 
 class Entry(NamedTuple):
