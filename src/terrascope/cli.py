@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 from typer.core import TyperGroup
 
-from terrascope import __version__
+from terrascope import __version__, data_commands
 from terrascope.command_options import AnswerOptions, AsJson, Model, SceneOptions, files_of, with_options
-from terrascope.errors import SceneError
+from terrascope.errors import ModelError, SceneError
 from terrascope.usage import end_command
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Train a model.", no_args_is_help=True)
 app.add_typer(train, name="train")
+app.add_typer(data_commands.app, name="data")
 
 
 def _print_version(wanted: bool) -> None:
@@ -104,6 +105,9 @@ def ground(
     question: Annotated[str, typer.Option("--question", metavar="TEXT", help="What it answers.")] = GROUND_QUESTION,
 ) -> None:
     """Make the masks of a text that is already written."""
+    from terrascope.predictor import check_text
+
+    check_text(text)
     opened = _open(scene)
     _answer(lambda predictor, how: predictor.ground(opened, question, text, **how).answer, answer)
 
@@ -180,10 +184,10 @@ def convert(
 
 @app.command()
 def export(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="A folder with one of our checkpoints.")],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A folder with one of our checkpoints; no hub id.")],
     target: Annotated[str, typer.Argument(metavar="DST", help="The folder to make.")],
 ) -> None:
-    """Write a checkpoint in the layout of the released ones."""
+    """Write a checkpoint in the layout of the released ones, without the video memory, which ours do not have."""
     from terrascope.progress import Waiting
 
     with Waiting("exporting") as waiting:
@@ -192,6 +196,7 @@ def export(
         report = export_release(source, target, progress=waiting.advance)
     left_out = f"; left out: {', '.join(report.dropped)}" if report.dropped else ""
     typer.echo(f"{target}: {report.num_tensors} tensors{left_out}")
+    typer.echo("It has no tensors of SAM-2's video memory, which no mask of an image depends on; docs/models.md says more")
 
 
 @app.command("compose")
@@ -212,14 +217,18 @@ def compose_parts(
     from terrascope.progress import Waiting
 
     *parts, target = places
-    vlm, sam = parts if len(parts) == 2 else (parts[0] if parts else None, None)
+    if len(places) != (3 if preset is None else 1):
+        wanted = "VLM SAM DST" if preset is None else "DST alone, since the preset names both parts"
+        said = f"{len(places)} {'place was' if len(places) == 1 else 'places were'} given ({' '.join(places)})"
+        raise ModelError(f"{said}: give {wanted}, or a --preset and DST" if preset is None else f"{said}: give {wanted}")
+    vlm, sam = parts if parts else (None, None)
     with Waiting("composing") as waiting:
         from terrascope.model import TerraScope
-        from terrascope.model.release.convert import new_folder
+        from terrascope.model.release.folders import new_folder
 
         tell = partial(waiting.console.print, highlight=False, soft_wrap=True)
         number_format = None if dtype == "kept" else dtype
-        with new_folder(Path(target)) as folder:
+        with new_folder(target) as folder:
             model = TerraScope.compose(vlm, sam, preset=preset, dtype=number_format, tell=tell, stage=waiting.say)
             waiting.say("writing the weights")
             model.save_pretrained(str(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -209,12 +210,11 @@ class Georeference:
         return self.transform
 
     def _transformer(self, target: CRS | str) -> Transformer:
-        from pyproj import Transformer
         from pyproj.exceptions import ProjError
 
         self._located_transform()
         try:
-            return Transformer.from_crs(self.crs, target, always_xy=True)
+            return _transformer_between(self.crs, target)
         except ProjError:
             raise ScaleError("the scene's CRS leads to no longitude and latitude; give --gsd METRES") from None
 
@@ -223,6 +223,14 @@ class Georeference:
 
         assert self.crs is not None
         return self.crs.get_geod() or Geod(ellps="WGS84")
+
+
+@lru_cache(maxsize=64)
+def _transformer_between(source: CRS | None, target: CRS | str) -> Transformer:
+    """Making one takes longer than using it on the corners of a scene, and thousands of scenes share a CRS."""
+    from pyproj import Transformer
+
+    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def _transformed(

@@ -235,6 +235,11 @@ def _join_rings(outlines: Sequence[Sequence[Sequence[tuple[float, float]]]]) -> 
     return list(shapely.polygons(shapely.linearrings(points, indices=ring_of_point), indices=polygon_of_ring))
 
 
+def use_one_thread() -> None:
+    """Let this process compute on one thread: for workers of which there are as many as cores."""
+    cv2.setNumThreads(1)
+
+
 def check_same_grid(a: Mask, b: Mask) -> None:
     """Raise ValueError unless both masks have one shape."""
     if a.shape != b.shape:

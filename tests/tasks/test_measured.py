@@ -7,7 +7,7 @@ import pytest
 from tests.oracle import HEIGHT, TREE, WATER, WIDTH, ground, make_scene
 
 from terrascope.predictor import Answer
-from terrascope.tasks.measured import measured_answer
+from terrascope.tasks.measured import class_of, measured_answer
 
 
 def answer_with(text: str, *masks: np.ndarray, gsd_m: float | None = 10, options: tuple[str, ...] = ()) -> Answer:
@@ -76,3 +76,36 @@ def test_the_larger_of_two_masks_is_measured() -> None:
     assert compare("What is there?", "water", WATER, TREE) is None
     assert compare("Which is larger?", "water", WATER, TREE, names=("water", "water")) is None
     assert compare("Which is larger?", "water", WATER, TREE, names=("water", "unicorn")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("The water:", "water"),
+        ("The crops:", "crop"),
+        ("First I locate the water body:", "water"),
+        ("Let me mark the destroyed building.", "destroyed building"),
+        ("Next, the bare land:", "bare land"),
+        ("The broad-leaved forest:", "broad-leaved forest"),
+        ("The urban fabric:", "urban fabric"),
+        ("The water beside the lake:", "water"),
+        ("Water and trees:", None),
+        ("The watering place:", None),
+        ("The unicorn:", None),
+        ("", None),
+    ],
+)
+def test_a_sentence_names_at_most_one_class(text: str, name: str | None) -> None:
+    assert class_of(text) == name
+
+
+def test_the_larger_class_is_found_in_any_words() -> None:
+    answer = Answer.from_reasoning(
+        scene=make_scene(gsd_m=None),
+        question="Which is larger, trees or water?",
+        reasoning="<think>First I look for the trees. [SEG] I see them. Then the water: [SEG] So B.</think>"
+        "<answer>water</answer>",
+        groundings=[ground(TREE), ground(WATER)],
+        model="test",
+    )
+    assert measured_answer(answer) == "tree"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from terrascope import spatial
 from terrascope.quantities import format_area
 from terrascope.tasks.options import scaled_values
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
@@ -30,35 +30,48 @@ class Area:
     Attributes:
         min_coverage: least share of the image of a class that is asked about.
         option_ratios: neighbouring options differ by a factor within these bounds.
+        weights: how much likelier each class is asked about; all the same where there are none.
     """
 
     name: str = "area"
     num_options: int = 4
     min_coverage: float = 0.01
     option_ratios: tuple[float, float] = (1.4, 2.2)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def ask(self, labelled: LabelledScene, rng: np.random.Generator, *, with_options: bool) -> Question | None:
         if labelled.pixel_size is None:
             return None
         for date in dates_in_random_order(labelled, rng):
-            region = choose_region(find_regions(labelled, date), rng, min_coverage=self.min_coverage, absent_share=0.0)
+            region = choose_region(
+                find_regions(labelled, date),
+                rng,
+                min_coverage=self.min_coverage,
+                absent_share=0.0,
+                weights=self.weights,
+            )
             if region is None:
                 continue
-            area_m2 = spatial.area_m2(region.mask, labelled.pixel_size)
-            area = format_area(area_m2)
+            area = format_area(region.area_m2)
             question = free_question(
                 task=self.name,
                 text=fill(
                     TEMPLATES, rng, date=date, num_dates=labelled.num_dates, thing=name_class(region.land_class, rng)
                 ),
-                steps=[region.step(labelled.num_dates, region.coverage_finding, f"The area is {area}.")],
+                num_dates=labelled.num_dates,
+                steps=[(region, f"{region.coverage_finding} The area is {area}.")],
                 truth=area,
-                value=area_m2,
+                value=region.area_m2,
                 unit="m2",
             )
             if not with_options:
                 return question
-            whole_m2 = spatial.area_m2(np.ones_like(region.mask), labelled.pixel_size)
-            wrong = scaled_values(area_m2, rng, num=self.num_options - 1, ratios=self.option_ratios, high=whole_m2)
+            wrong = scaled_values(
+                region.area_m2,
+                rng,
+                num=self.num_options - 1,
+                ratios=self.option_ratios,
+                high=region.survey.area_m2,
+            )
             return pose(question, [format_area(value) for value in wrong], rng)
         return None

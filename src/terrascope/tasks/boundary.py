@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from terrascope import spatial
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
 from terrascope.tasks.regions import dates_in_random_order, find_regions, pairs_in_random_order
 from terrascope.tasks.wording import fill, name_class
@@ -30,6 +29,7 @@ class Boundary:
         max_objects: classes in more pieces than this are not asked about; 5 in the paper.
         touching_share: how often a touching pair is looked for first. Most pairs touch; without this, "Yes" would
             nearly always be right.
+        balanced: ask only where one pair touches and another does not, so that neither answer is the likelier one.
     """
 
     name: str = "boundary"
@@ -37,6 +37,7 @@ class Boundary:
     min_coverage: float = 0.03
     max_objects: int = 5
     touching_share: float = 0.5
+    balanced: bool = False
 
     def ask(self, labelled: LabelledScene, rng: np.random.Generator, *, with_options: bool) -> Question | None:
         num_dates = labelled.num_dates
@@ -44,14 +45,14 @@ class Boundary:
             regions = [
                 region
                 for region in find_regions(labelled, date)
-                if region.coverage >= self.min_coverage and spatial.count_objects(region.mask) <= self.max_objects
+                if region.coverage >= self.min_coverage and region.num_objects <= self.max_objects
             ]
             wanted = bool(rng.random() < self.touching_share)
             pairs = [
-                (first, second, spatial.are_adjacent(first.mask, second.mask))
+                (first, second, first.survey.are_adjacent(first, second))
                 for first, second in pairs_in_random_order(regions, rng)
             ]
-            if not pairs:
+            if not pairs or (self.balanced and len({touching for _, _, touching in pairs}) < 2):
                 continue
             first, second, touching = next((pair for pair in pairs if pair[2] == wanted), pairs[0])
             truth, other = ("Yes", "No") if touching else ("No", "Yes")
@@ -65,11 +66,10 @@ class Boundary:
                     first=name_class(first.land_class, rng),
                     second=name_class(second.land_class, rng),
                 ),
+                num_dates=num_dates,
                 steps=[
-                    first.step(num_dates, first.coverage_finding),
-                    second.step(
-                        num_dates, second.coverage_finding, "They touch." if touching else "They do not touch."
-                    ),
+                    (first, first.coverage_finding),
+                    (second, f"{second.coverage_finding} {'They touch.' if touching else 'They do not touch.'}"),
                 ],
                 truth=truth,
             )

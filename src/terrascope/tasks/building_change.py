@@ -66,10 +66,8 @@ class BuildingChange:
         question = free_question(
             task=self.name,
             text=templates[int(rng.integers(len(templates)))],
-            steps=[
-                buildings.step(labelled.num_dates, f"There are {total} buildings."),
-                ruins.step(labelled.num_dates, f"{destroyed} are destroyed."),
-            ],
+            num_dates=labelled.num_dates,
+            steps=[(buildings, f"There are {total} buildings."), (ruins, f"{destroyed} are destroyed.")],
             conclusion=f"So {share} of the buildings are destroyed.",
             truth=str(destroyed) if asks_count else share,
             value=float(destroyed) if asks_count else 100 * destroyed / total,
@@ -88,4 +86,4 @@ class BuildingChange:
 
     def _find(self, labelled: LabelledScene, date: int, name: str) -> tuple[Region, int] | None:
         region = next((region for region in find_regions(labelled, date) if region.name == name), None)
-        return None if region is None else find_objects(labelled, region, self.tolerance)
+        return None if region is None else find_objects(region, self.tolerance)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from terrascope import spatial
 from terrascope.tasks.options import spaced_integers
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
 from terrascope.tasks.regions import Region, dates_in_random_order, find_objects, find_regions
@@ -55,6 +54,8 @@ class Counting:
         min_coverage: least share of the image of a class that is asked about.
         max_objects: more objects than this are not asked for, except buildings.
         max_buildings: the same for buildings.
+        single_share: how often a class in one piece is asked about when it comes up. Many are in one piece; "1" would
+            be right too often.
         relative_gap: distance between options as a share of the truth; at least one object.
         tolerance: how far numbered objects and the mask's components may differ in number.
     """
@@ -64,6 +65,7 @@ class Counting:
     min_coverage: float = 0.003
     max_objects: int = 12
     max_buildings: int = 40
+    single_share: float = 1.0
     relative_gap: float = 0.2
     tolerance: Tolerance = field(default_factory=Tolerance)
 
@@ -82,19 +84,20 @@ class Counting:
         self, labelled: LabelledScene, region: Region, rng: np.random.Generator, *, with_options: bool
     ) -> Question | None:
         things = region.name in COUNTABLE
-        found = (
-            find_objects(labelled, region, self.tolerance) if things else (region, spatial.count_objects(region.mask))
-        )
+        found = find_objects(region, self.tolerance) if things else (region, region.num_objects)
         if found is None or not 0 < found[1] <= (self.max_buildings if things else self.max_objects):
             return None
         region, num_objects = found
+        if num_objects == 1 and self.single_share < 1 and rng.random() >= self.single_share:
+            return None
         thing = region.land_class.plural if things else name_class(region.land_class, rng)
         templates = OBJECT_TEMPLATES if things else AREA_TEMPLATES
         verb = "is" if num_objects == 1 else "are"
         question = free_question(
             task=self.name,
             text=fill(templates, rng, date=region.date, num_dates=labelled.num_dates, thing=thing),
-            steps=[region.step(labelled.num_dates, f"There {verb} {name_count(region, num_objects)}.")],
+            num_dates=labelled.num_dates,
+            steps=[(region, f"There {verb} {name_count(region, num_objects)}.")],
             truth=str(num_objects),
             value=float(num_objects),
             unit="count",

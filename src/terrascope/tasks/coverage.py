@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -39,6 +40,7 @@ class Coverage:
         gap_points: least distance between options in percentage points.
         only_class: ask about this class alone, on the last of at least two dates; None asks about all.
         templates: the wordings of the question.
+        weights: how much likelier each class is asked about; all the same where there are none.
     """
 
     name: str = "coverage"
@@ -48,6 +50,7 @@ class Coverage:
     gap_points: int = 8
     only_class: str | None = None
     templates: tuple[str, ...] = TEMPLATES
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def ask(self, labelled: LabelledScene, rng: np.random.Generator, *, with_options: bool) -> Question | None:
         if self.only_class is not None and labelled.num_dates < 2:
@@ -56,8 +59,10 @@ class Coverage:
         for date in dates:
             regions = find_regions(labelled, date)
             if self.only_class is not None:
-                regions = [region for region in regions if region.name == self.only_class]
-            region = choose_region(regions, rng, min_coverage=self.min_coverage, absent_share=self.absent_share)
+                regions = tuple(region for region in regions if region.name == self.only_class)
+            region = choose_region(
+                regions, rng, min_coverage=self.min_coverage, absent_share=self.absent_share, weights=self.weights
+            )
             if region is not None:
                 return self._ask_about(labelled, region, rng, with_options=with_options)
         return None
@@ -69,7 +74,8 @@ class Coverage:
         question = free_question(
             task=self.name,
             text=fill(self.templates, rng, date=region.date, num_dates=labelled.num_dates, thing=thing),
-            steps=[region.step(labelled.num_dates, region.coverage_finding)],
+            num_dates=labelled.num_dates,
+            steps=[(region, region.coverage_finding)],
             truth=format_share(region.coverage),
             value=100 * region.coverage,
             unit="%",

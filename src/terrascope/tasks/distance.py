@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from terrascope import spatial
 from terrascope.quantities import format_distance
 from terrascope.tasks.options import scaled_values
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
@@ -47,10 +46,10 @@ class Distance:
             regions = [
                 region
                 for region in find_regions(labelled, date)
-                if region.coverage >= self.min_coverage and spatial.count_objects(region.mask) <= self.max_objects
+                if region.coverage >= self.min_coverage and region.num_objects <= self.max_objects
             ]
             for first, second in pairs_in_random_order(regions, rng):
-                if spatial.distance_px(first.mask, second.mask) >= self.min_distance_px:
+                if first.survey.are_apart(first, second, self.min_distance_px):
                     return self._ask_about(labelled, first, second, rng, with_options=with_options)
         return None
 
@@ -63,8 +62,7 @@ class Distance:
         *,
         with_options: bool,
     ) -> Question | None:
-        assert labelled.pixel_size is not None
-        distance_m = spatial.distance_m(first.mask, second.mask, labelled.pixel_size)
+        distance_m = first.survey.distance_m(first, second)
         distance = format_distance(distance_m)
         num_dates = labelled.num_dates
         question = free_question(
@@ -77,9 +75,10 @@ class Distance:
                 first=name_class(first.land_class, rng),
                 second=name_class(second.land_class, rng),
             ),
+            num_dates=num_dates,
             steps=[
-                first.step(num_dates, first.coverage_finding),
-                second.step(num_dates, second.coverage_finding, f"They are {distance} apart."),
+                (first, first.coverage_finding),
+                (second, f"{second.coverage_finding} They are {distance} apart."),
             ],
             truth=distance,
             value=distance_m,

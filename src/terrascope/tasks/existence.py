@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
-from terrascope.tasks.regions import choose_region, dates_in_random_order, find_regions
+from terrascope.tasks.regions import Region, choose_region, dates_in_random_order, find_regions
 from terrascope.tasks.wording import fill, name_class
 
 TEMPLATES = (
@@ -19,6 +20,9 @@ TEMPLATES = (
     "Can you see {thing} in {image}?",
 )
 
+RAREST = 0.01
+"""Classes that fewer images show, or fail to show, are asked for as if it were so many."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Existence:
@@ -27,18 +31,25 @@ class Existence:
     Attributes:
         min_coverage: a present class covers at least this share; a smaller trace of it is not asked about.
         absent_share: how often a class is asked for that is not there.
+        balanced: ask only where some classes are there and others are not, so that `absent_share` holds exactly.
+        presence: share of the images that show each class, where that is known; it takes the place of `balanced`. What
+            is nearly everywhere is then asked for mostly where it is missing, and the other way round: `absent_share`
+            holds for every class by itself, as far as one class tells nothing of another.
     """
 
     name: str = "existence"
     num_options: int = 2
     min_coverage: float = 0.005
     absent_share: float = 0.3
+    balanced: bool = False
+    presence: Mapping[str, float] = field(default_factory=dict)
 
     def ask(self, labelled: LabelledScene, rng: np.random.Generator, *, with_options: bool) -> Question | None:
         for date in dates_in_random_order(labelled, rng):
-            region = choose_region(
-                find_regions(labelled, date), rng, min_coverage=self.min_coverage, absent_share=self.absent_share
-            )
+            region = self._choose(find_regions(labelled, date), rng)
+            if region is None and self.presence:
+                # A second chance would go mostly to classes that are there on both dates.
+                return None
             if region is None:
                 continue
             truth, other = ("Yes", "No") if region.coverage else ("No", "Yes")
@@ -46,8 +57,30 @@ class Existence:
             question = free_question(
                 task=self.name,
                 text=fill(TEMPLATES, rng, date=date, num_dates=labelled.num_dates, thing=thing),
-                steps=[region.step(labelled.num_dates, region.coverage_finding)],
+                num_dates=labelled.num_dates,
+                steps=[(region, region.coverage_finding)],
                 truth=truth,
             )
             return pose(question, [other], rng) if with_options else question
+        return None
+
+    def _choose(self, regions: Sequence[Region], rng: np.random.Generator) -> Region | None:
+        if self.presence:
+            return self._choose_by_presence(regions, rng)
+        if self.balanced:
+            present = any(region.coverage >= self.min_coverage for region in regions)
+            if not (present and any(not region.num_pixels for region in regions)):
+                return None
+        return choose_region(regions, rng, min_coverage=self.min_coverage, absent_share=self.absent_share)
+
+    def _choose_by_presence(self, regions: Sequence[Region], rng: np.random.Generator) -> Region | None:
+        """The first class in random order that is taken; the likelier its answer, the likelier it is passed over."""
+        for place in rng.permutation(len(regions)):
+            region = regions[int(place)]
+            if 0 < region.coverage < self.min_coverage:
+                continue
+            share = min(max(self.presence.get(region.name, 0.5), RAREST), 1 - RAREST)
+            odds_of_yes = share / (1 - share) * self.absent_share / (1 - self.absent_share)
+            if rng.random() * (odds_of_yes if region.num_pixels else 1 / odds_of_yes) < 1:
+                return region
         return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from terrascope import spatial
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
-from terrascope.tasks.regions import Region, dates_in_random_order, find_regions
+from terrascope.tasks.regions import Region, dates_in_random_order, draw_region, find_regions
 from terrascope.tasks.wording import fill, name_class
 
 GRID = (
@@ -16,6 +16,7 @@ GRID = (
     ("western part", "central part", "eastern part"),
     ("southwestern part", "southern part", "southeastern part"),
 )
+CENTER = GRID[1][1]
 CELLS = {part: (row, column) for row, parts in enumerate(GRID) for column, part in enumerate(parts)}
 
 TEMPLATES = (
@@ -42,6 +43,9 @@ class Localization:
         min_coverage, max_coverage: least and largest share of the image of a class that is asked about.
         max_spread: largest standard deviation of its pixels' rows and columns, as a share of the image's height and
             width. An even spread over the whole image has 0.29.
+        center_has_options: whether options are given where the answer is the central part. It is no wrong option, as
+            it touches all other parts: whoever sees it among the options knows the answer.
+        weights: how much likelier each class is asked about; all the same where there are none.
     """
 
     name: str = "localization"
@@ -49,31 +53,33 @@ class Localization:
     min_coverage: float = 0.005
     max_coverage: float = 0.4
     max_spread: float = 0.2
+    center_has_options: bool = True
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def ask(self, labelled: LabelledScene, rng: np.random.Generator, *, with_options: bool) -> Question | None:
         for date in dates_in_random_order(labelled, rng):
             regions = [region for region in find_regions(labelled, date) if self._is_in_one_part(region)]
             if not regions:
                 continue
-            region = regions[int(rng.integers(len(regions)))]
-            part = spatial.position(region.mask, labelled.valid)
+            region = draw_region(regions, rng, self.weights)
             question = free_question(
                 task=self.name,
                 text=fill(
                     TEMPLATES, rng, date=date, num_dates=labelled.num_dates, thing=name_class(region.land_class, rng)
                 ),
-                steps=[region.step(labelled.num_dates, f"It lies in the {part}.")],
-                truth=part,
+                num_dates=labelled.num_dates,
+                steps=[(region, f"It lies in the {region.position}.")],
+                truth=region.position,
             )
-            if not with_options:
+            if not with_options or (region.position == CENTER and not self.center_has_options):
                 return question
-            distractors = rng.choice(far_parts(part), self.num_options - 1, replace=False)
+            distractors = rng.choice(far_parts(region.position), self.num_options - 1, replace=False)
             return pose(question, [str(other) for other in distractors], rng)
         return None
 
     def _is_in_one_part(self, region: Region) -> bool:
         if not self.min_coverage <= region.coverage <= self.max_coverage:
             return False
-        rows, columns = np.nonzero(region.mask)
         height, width = region.mask.shape
-        return bool(rows.std() <= self.max_spread * height and columns.std() <= self.max_spread * width)
+        down, across = region.spread
+        return down <= self.max_spread * height and across <= self.max_spread * width

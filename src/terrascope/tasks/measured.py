@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from terrascope.errors import QuestionError
-from terrascope.landcover import TERRASCOPE
+from terrascope.landcover import NOMENCLATURES, TERRASCOPE
 from terrascope.predictor import Answer
 from terrascope.quantities import format_area, format_distance, format_share
 from terrascope.trace import METRES, SQUARE_METRES, stated_numbers
@@ -52,16 +51,32 @@ def _larger_class(answer: Answer) -> str | None:
         return None
     if not _LARGER.search(answer.question) or _SMALLER.search(answer.question):
         return None
-    names = [_class_of(step.text) for step in answer.steps]
+    names = [class_of(step.text) for step in answer.steps]
     sizes = [step.measurement.area_m2 or step.measurement.num_pixels for step in answer.steps]
     if None in names or names[0] == names[1] or sizes[0] == sizes[1]:
         return None
     return names[0] if sizes[0] > sizes[1] else names[1]
 
 
-def _class_of(text: str) -> str | None:
-    """The class that a step's text names: "The crops:"; None if it is no class."""
-    try:
-        return TERRASCOPE[TERRASCOPE.id_of(text.strip(" :.").removeprefix("The "))].name
-    except QuestionError:
-        return None
+def class_of(text: str) -> str | None:
+    """The one class that a sentence names: "The crops:", "First I locate the crops:"; None for none or several."""
+    names = {_CLASS_NAMES[word.lower()] for word in _CLASS_WORD.findall(text)}
+    return names.pop() if len(names) == 1 else None
+
+
+def _class_names() -> dict[str, str]:
+    """The words for classes and the name of the class; where nomenclatures differ, that of `nano`'s."""
+    names: dict[str, str] = {}
+    for nomenclature in (TERRASCOPE, *NOMENCLATURES.values()):
+        for land_class in nomenclature.classes:
+            for word in (land_class.name, land_class.plural, *land_class.aliases):
+                names.setdefault(word.lower(), land_class.name)
+    return names
+
+
+_CLASS_NAMES = _class_names()
+# The longest word first: a destroyed building is no building.
+_CLASS_WORD = re.compile(
+    rf"(?<![\w-])(?:{'|'.join(re.escape(word) for word in sorted(_CLASS_NAMES, key=len, reverse=True))})(?![\w-])",
+    re.IGNORECASE,
+)

@@ -16,14 +16,14 @@ def spaced_integers(
     fitting = [k for k in range(num + 1) if value - k * gap >= low and value + (num - k) * gap <= high]
     if not fitting:
         return None
-    below = int(rng.choice(fitting))
+    below = fitting[int(rng.integers(len(fitting)))]
 
     def walk(count: int, room: int) -> NDArray[np.int64]:
         widest = min(2 * gap, room // count) if count else gap
-        return np.cumsum(rng.integers(gap, widest + 1, count))
+        return rng.integers(gap, widest + 1, count).cumsum()
 
-    lower, upper = walk(below, value - low), walk(num - below, high - value)
-    return [int(value - step) for step in lower] + [int(value + step) for step in upper]
+    lower, upper = walk(below, value - low).tolist(), walk(num - below, high - value).tolist()
+    return [value - step for step in lower] + [value + step for step in upper]
 
 
 def scaled_values(

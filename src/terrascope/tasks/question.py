@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from terrascope.georeference import PixelSize
-from terrascope.landcover import UNLABELLED
 from terrascope.scene import LabelMap
-from terrascope.trace import LETTERS, Step, Trace
+from terrascope.tasks.survey import Region, Survey
+from terrascope.trace import LETTERS, Trace
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +36,15 @@ class LabelledScene:
 
     def measured(self, date: int) -> NDArray[np.bool_]:
         """bool `[H, W]`: True where date `date` (from 0) has a valid pixel and a known label: the denominator."""
-        return self.valid & (self.labels[date].ids != UNLABELLED)
+        return self.surveys[date].measured
+
+    @cached_property
+    def surveys(self) -> tuple[Survey, ...]:
+        """What each label map knows, kept for all questions about the scene."""
+        return tuple(
+            Survey(label_map=label_map, valid=self.valid, pixel_size=self.pixel_size, date=date)
+            for date, label_map in enumerate(self.labels)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +90,13 @@ class Task(Protocol):
 def pose(question: Question, distractors: Sequence[str], rng: np.random.Generator) -> Question:
     """Turn a free question into one with options: the truth among the distractors, in random order."""
     texts = (question.truth, *distractors)
-    order = rng.permutation(len(texts))
-    letter = LETTERS[int(np.flatnonzero(order == 0)[0])]
-    conclusion = " ".join(part for part in (question.trace.conclusion, f"So the answer is {letter}.") if part)
+    order = rng.permutation(len(texts)).tolist()
+    letter = LETTERS[order.index(0)]
+    conclusion = f"{question.trace.conclusion} So the answer is {letter}.".lstrip()
     return replace(
         question,
         options=tuple(texts[index] for index in order),
-        trace=replace(question.trace, conclusion=conclusion, answer=letter),
+        trace=Trace(steps=question.trace.steps, conclusion=conclusion, answer=letter),
     )
 
 
@@ -95,12 +104,25 @@ def free_question(
     *,
     task: str,
     text: str,
-    steps: Sequence[Step],
+    num_dates: int,
+    steps: Sequence[tuple[Region, str]],
     truth: str,
     conclusion: str = "",
     value: float | None = None,
     unit: str | None = None,
 ) -> Question:
-    """A question without options, answered with its truth."""
-    trace = Trace(steps=tuple(steps), conclusion=conclusion, answer=truth)
-    return Question(task=task, text=text, options=(), trace=trace, truth=truth, value=value, unit=unit)
+    """A question without options, answered with its truth. A step is a region and what is found of it."""
+    return Question(
+        task=task,
+        text=text,
+        options=(),
+        trace=Trace(
+            steps=tuple(region.step(num_dates, finding) for region, finding in steps),
+            conclusion=conclusion,
+            answer=truth,
+        ),
+        truth=truth,
+        value=value,
+        unit=unit,
+        classes=tuple(region.name for region, _ in steps),
+    )

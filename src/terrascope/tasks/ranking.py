@@ -52,7 +52,8 @@ class Ranking:
                         first=name_class(first.land_class, rng),
                         second=name_class(second.land_class, rng),
                     ),
-                    steps=[region.step(num_dates, region.coverage_finding) for region in (first, second)],
+                    num_dates=num_dates,
+                    steps=[(region, region.coverage_finding) for region in (first, second)],
                     conclusion=f"So the {larger.name} is larger.",
                     truth=larger.name,
                 )

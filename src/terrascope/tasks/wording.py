@@ -20,7 +20,7 @@ def name_class(land_class: LandClass, rng: np.random.Generator) -> str:
     if draw < PLURAL_SHARE:
         return land_class.plural
     if draw < PLURAL_SHARE + ALIAS_SHARE and land_class.aliases:
-        alias = str(rng.choice(land_class.aliases))
+        alias = land_class.aliases[int(rng.integers(len(land_class.aliases)))]
         return NOUNS.get(alias, alias)
     return land_class.name
 

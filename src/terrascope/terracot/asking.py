@@ -1,0 +1,129 @@
+"""One chip: everything that a recipe wants asked of it, level by level."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from terrascope.errors import QuestionError, ScaleError, SceneError
+from terrascope.llm import NoReply
+from terrascope.sample import Labels, Level, Sample
+from terrascope.sources.chips import Chip, ChipError
+from terrascope.tasks import Question
+from terrascope.terracot import level1, referring
+from terrascope.terracot.plan import Plan
+from terrascope.terracot.record import ChipRecord, record_chip, to_sample
+from terrascope.terracot.separation import Benchmark
+from terrascope.terracot.tools import Tools
+
+TEMPLATES = "templates"
+
+UNUSABLE = "unusable scene"
+"""Reason of a chip that its source could read and a later step could not use."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """What came of a chip.
+
+    Attributes:
+        record: the note of the chip; None if it could not be read.
+        samples: what was asked of it.
+        failed: why it could not be used, or not wholly; None if nothing failed.
+        rejected: why drafts of the writer, and labels of the model, were dropped.
+    """
+
+    record: ChipRecord | None = None
+    samples: tuple[Sample, ...] = ()
+    failed: str | None = None
+    rejected: tuple[str, ...] = ()
+
+
+def ask_chip(plan: Plan, tools: Tools, benchmark: Benchmark | None, source: str, key: str) -> Asked:
+    """Ask of a chip what the plan's recipe wants. It depends on the recipe, the source and the key alone.
+
+    Args:
+        benchmark: what no chip may show.
+
+    Raises:
+        SeparationError: the chip shows what a scene of the benchmark shows.
+        EndpointError: no language model can be reached any more.
+    """
+    try:
+        chip, labels, rejected = tools.sources[source].read(key), _given(), list[str]()
+        if tools.annotate is not None:
+            labelled = tools.annotate(chip)
+            chip, labels, rejected = labelled.chip, labelled.labels, list(labelled.rejected)
+        record = record_chip(chip)
+    except (SceneError, ScaleError, NoReply) as error:
+        return Asked(failed=_reason(error))
+    if benchmark is not None:
+        benchmark.check(record)
+    asker = _Asker(chip=chip, plan=plan, tools=tools, labels=labels, rejected=rejected)
+    failed = None
+    try:
+        asker.ask_all()
+    except (SceneError, ScaleError, QuestionError, NoReply) as error:
+        failed = _reason(error)
+    return Asked(record=record, samples=tuple(asker.samples), failed=failed, rejected=tuple(rejected))
+
+
+@dataclass(kw_only=True, eq=False)
+class _Asker:
+    chip: Chip
+    plan: Plan
+    tools: Tools
+    labels: Labels
+    rejected: list[str]
+    samples: list[Sample] = field(default_factory=list)
+
+    def ask_all(self) -> None:
+        """Ask level by level; what was asked before an error stays."""
+        recipe, writer = self.plan.recipe, self.tools.writer
+        wanted = set(recipe.levels)
+        if "referring" in wanted:
+            self._keep("referring", referring.ask(self.chip, self._rng("referring"), self.plan.referring), TEMPLATES)
+        pairs: Sequence[Question] = (
+            level1.ask(self.chip, self._rng("L1"), self.plan.level1) if wanted & {"L1", "L2"} else ()
+        )
+        if "L1" in wanted:
+            self._keep("L1", pairs, TEMPLATES)
+        if not wanted & {"caption", "L2"}:
+            return
+        written = writer.caption(self.chip, self._rng("caption"))
+        self.rejected += written.rejected
+        if "caption" in wanted:
+            self._keep("caption", written.questions, writer.name)
+        if "L2" in wanted:
+            caption = written.questions[0].truth if written.questions else ""
+            deep = writer.compose(self.chip, caption, pairs, self._rng("L2"))
+            self.rejected += deep.rejected
+            self._keep("L2", deep.questions, writer.name)
+
+    def _keep(self, level: Level, questions: Sequence[Question], writer: str) -> None:
+        root = self.tools.roots.get(self.chip.source)
+        self.samples += [
+            to_sample(self.chip, question, level=level, number=number, writer=writer, labels=self.labels, root=root)
+            for number, question in enumerate(questions, 1)
+        ]
+
+    def _rng(self, level: Level) -> np.random.Generator:
+        """Chance of its own for each level, so that a level is the same whichever others are asked for."""
+        return rng_of(self.plan.recipe.seed, self.chip.source, self.chip.key, level)
+
+
+def rng_of(seed: int, *names: str) -> np.random.Generator:
+    """Chance that depends on a seed and names, on every machine alike."""
+    digest = hashlib.sha256("\n".join((str(seed), *names)).encode()).digest()
+    return np.random.default_rng(np.frombuffer(digest, "<u4"))
+
+
+def _given() -> Labels:
+    return "annotated"
+
+
+def _reason(error: Exception) -> str:
+    return error.reason if isinstance(error, ChipError | NoReply) else UNUSABLE

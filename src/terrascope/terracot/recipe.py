@@ -1,0 +1,214 @@
+"""What the user wants built: data sets, levels, who words what. Read from YAML, or from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from terrascope.errors import SampleError
+from terrascope.llm import Endpoint
+from terrascope.sample import LEVELS, Level
+from terrascope.terracot.annotate import AnnotationSettings
+from terrascope.terracot.captions import CaptionSettings
+from terrascope.terracot.level1 import Level1Settings
+from terrascope.terracot.llm_writer import LlmWriter
+from terrascope.terracot.referring import ReferringSettings
+
+Settings = TypeVar("Settings")
+
+COUNTED = ("weights", "presence")
+"""Settings that are counted on the chips, not stated."""
+
+
+def settle(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """The settings of plain values, such as a recipe holds.
+
+    Raises:
+        ValidationError: a value is not what its field holds.
+    """
+    settled: Settings = TypeAdapter(settings).validate_python(values)
+    return settled
+
+
+def _check_settings(settings: Any, values: Mapping[str, Any], *, without: Sequence[str] = (), **given: Any) -> None:
+    """Refuse fields that the settings do not have, or that are `without` a recipe, and values of another type."""
+    allowed = [one.name for one in fields(settings) if one.name not in without]
+    unknown = next((name for name in values if name not in allowed), None)
+    if unknown is not None:
+        raise ValueError(f"no setting {unknown}; choose among {', '.join(allowed)}")
+    settle(settings, {**values, **given})
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceRecipe(_Settings):
+    """A data set as `sources.open_source` takes it, and how many of its chips to take."""
+
+    name: str
+    root: Path
+    options: dict[str, Any] = Field(default_factory=dict)
+    limit: int | None = Field(default=None, ge=1)
+
+    @field_validator("root", mode="before")
+    @classmethod
+    def _as_text(cls, root: Any) -> Any:
+        # YAML takes the number of generated scenes for a number.
+        return str(root) if isinstance(root, int) else root
+
+
+class WriterRecipe(_Settings):
+    """Who words captions and composed questions: the offline composer, or a language model behind an endpoint.
+
+    The key of the endpoint is no part of a recipe: it is read from the environment.
+
+    Attributes:
+        options: settings by the fields of `CaptionSettings`, or of `LlmWriter`.
+        endpoint: the language model, by the fields of `llm.Endpoint`; at least `model`, its name on the server.
+        cache: folder of replies, so that no build asks twice what another has asked; None for one in the output folder.
+    """
+
+    kind: Literal["offline", "llm"] = "offline"
+    options: dict[str, Any] = Field(default_factory=dict)
+    endpoint: dict[str, Any] = Field(default_factory=dict)
+    cache: Path | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> WriterRecipe:
+        if self.kind == "offline":
+            if self.endpoint:
+                raise ValueError("the offline composer asks no endpoint; choose the kind llm, or --writer llm")
+            _check_settings(CaptionSettings, self.options)
+            return self
+        if "model" not in self.endpoint:
+            raise ValueError("a language model has a name on its server; give it as endpoint.model, or with --model")
+        _check_settings(Endpoint, self.endpoint, without=("cache", "log"))
+        _check_settings(LlmWriter, self.options, without=("endpoint",), endpoint=Endpoint(model="any"))
+        return self
+
+
+class Recipe(_Settings):
+    """What to build.
+
+    Attributes:
+        sources: the data sets, each once.
+        split: of the data sets: `train`, `val` or `test`.
+        levels: what is asked of every chip.
+        seed: everything drawn depends on it, the source, and the chip's key; on nothing else.
+        referring, level1: settings of these levels, by the fields of `ReferringSettings` and `Level1Settings`.
+        writer: who words captions and composed questions.
+        annotate: name of the model that labels chips; None to ask only of the labels that the data sets bring.
+        annotation: settings of that, by the fields of `AnnotationSettings`.
+        chips_per_shard: chips of a shard: what one worker does at a time, and what is repeated when it is killed.
+        limit: chips of each source, spread evenly over it; None for all. A source's own limit overrules it.
+        exclude: a benchmark, as a folder or a Parquet file: a build that would show one of its scenes is refused.
+        max_failed_share: share (0-1) of the chips that may fail before the whole build counts as failed.
+    """
+
+    sources: tuple[SourceRecipe, ...] = Field(min_length=1)
+    split: str = "train"
+    levels: tuple[Level, ...] = Field(default=LEVELS, min_length=1)
+    seed: int = Field(default=0, ge=0)
+    referring: dict[str, Any] = Field(default_factory=dict)
+    level1: dict[str, Any] = Field(default_factory=dict)
+    writer: WriterRecipe = WriterRecipe()
+    annotate: str | None = None
+    annotation: dict[str, Any] = Field(default_factory=dict)
+    chips_per_shard: int = Field(default=500, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    exclude: Path | None = None
+    max_failed_share: float = Field(default=0.05, ge=0, le=1)
+
+    @field_validator("sources")
+    @classmethod
+    def _once_each(cls, sources: tuple[SourceRecipe, ...]) -> tuple[SourceRecipe, ...]:
+        names = [source.name for source in sources]
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"{repeated} is given twice")
+        return sources
+
+    @field_validator("levels")
+    @classmethod
+    def _in_order(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+        return tuple(level for level in LEVELS if level in levels)
+
+    @field_validator("referring", "level1", "annotation")
+    @classmethod
+    def _are_settings(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        settings = {"referring": ReferringSettings, "level1": Level1Settings, "annotation": AnnotationSettings}
+        _check_settings(settings[str(info.field_name)], values, without=COUNTED)
+        return values
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], origin: str = "the recipe") -> Recipe:
+        """The recipe of plain values.
+
+        Raises:
+            SampleError: a field is unknown, missing, or not what it should be; the sentence names it and `origin`.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise SampleError(f"{origin}: {name}: {_put(first['msg'])}") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """The recipe in a YAML file; folders in it are relative to the working directory.
+
+        Raises:
+            SampleError: the file cannot be read, or is no recipe.
+        """
+        return cls.of(read_recipe_file(path), str(path))
+
+    def public(self) -> dict[str, Any]:
+        """What decides the samples, as JSON values, without the folders that only this machine has."""
+        values = self.model_dump(mode="json", exclude={"max_failed_share"})
+        for source, own in zip(values["sources"], self.sources, strict=True):
+            source["root"] = own.root.resolve().name
+        values["writer"].pop("cache")
+        # Where a model is served decides nothing, and may be nobody's business.
+        values["writer"]["endpoint"].pop("base_url", None)
+        values["exclude"] = self.exclude.resolve().name if self.exclude else None
+        return values
+
+
+def read_recipe_file(path: Path) -> dict[str, Any]:
+    """The plain values of a YAML file.
+
+    Raises:
+        SampleError: the file cannot be read, or holds no fields with values.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SampleError(f"{path}: cannot be read ({error.strerror}); give a recipe in YAML") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise SampleError(f"{path}: not YAML ({reason}); write one field to a line, such as seed: 0") from None
+    if not isinstance(values, dict):
+        raise SampleError(f"{path}: not a recipe; write one field to a line, such as seed: 0")
+    return values
+
+
+def _put(message: str) -> str:
+    text = message.removeprefix("Value error, ").strip().rstrip(".")
+    return text[:1].lower() + text[1:]
