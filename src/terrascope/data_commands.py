@@ -54,7 +54,8 @@ def build(
         typer.Option(
             "--source",
             metavar="NAME=DIR",
-            help="A data set: its name, its folder (of synthetic: how many scenes), and options, as NAME=DIR,A=B.",
+            help="A data set: its name, its folder (of synthetic: how many scenes), and options, as NAME=DIR,A=B; "
+            "OTHER:NAME=DIR calls it otherwise.",
         ),
     ] = None,
     recipe: Annotated[
@@ -301,8 +302,9 @@ def export(
 
 
 def _read_source(text: str) -> dict[str, Any]:
-    """`NAME=DIR,OPTION=VALUE,...` as a recipe has it."""
+    """`NAME=DIR,OPTION=VALUE,...` or `OTHER:NAME=DIR,...` as a recipe has it."""
     name, equals, rest = text.partition("=")
+    called, colon, kind = name.partition(":")
     if not (name and equals and rest):
         raise SampleError(f"--source {text}: give the name of a data set and its folder, as NAME=DIR")
     root, *more = rest.split(",")
@@ -312,7 +314,7 @@ def _read_source(text: str) -> dict[str, Any]:
         if not (option and equals):
             raise SampleError(f"--source {text}: {part!r} is no option; write it as OPTION=VALUE")
         options[option] = value
-    return {"name": name, "root": root, "options": options}
+    return {"name": called, "kind": kind if colon else None, "root": root, "options": options}
 
 
 def _overrule(
@@ -338,20 +340,21 @@ def _load_model(name: str) -> Predictor:
     return TerraScope.from_pretrained(name)
 
 
-def _reader(store: Store, given: Sequence[str] | None) -> Callable[[str, str], Chip]:
+def _reader(store: Store, places: Sequence[str] | None) -> Callable[[str, str], Chip]:
     """Reads chips of the sources whose folders are given, and of those that need none."""
-    from terrascope.sources import open_source
     from terrascope.sources.chips import ChipError
+    from terrascope.terracot.recipe import Recipe
 
     built_from = {one["name"]: one for one in store.manifest["recipe"]["sources"]} if store.manifest else {}
     opened: dict[str, Source] = {}
-    for text in given or ():
+    for text in places or ():
         one = _read_source(text)
-        options = one["options"] or built_from.get(one["name"], {}).get("options", {})
-        opened[one["name"]] = open_source(one["name"], one["root"], **options)
+        built = built_from.get(one["name"], {})
+        given = {"kind": one["kind"] or built.get("kind"), "options": one["options"] or built.get("options", {})}
+        opened[one["name"]] = Recipe.of({"sources": [{**one, **given}]}, "--read").sources[0].opened()
     for name, one in built_from.items():
-        if name == "synthetic" and name not in opened:
-            opened[name] = open_source(name, one["root"], **one["options"])
+        if (one["kind"] or name) == "synthetic" and name not in opened:
+            opened[name] = Recipe.of({"sources": [one]}).sources[0].opened()
 
     def read(source: str, key: str) -> Chip:
         if source not in opened:

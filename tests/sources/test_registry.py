@@ -75,3 +75,8 @@ def test_opening_one_source_imports_no_other() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['chips', 'generated', 'synthetic']"
+
+
+def test_two_sources_of_a_kind_are_told_apart_by_what_they_are_called() -> None:
+    source = open_source("synthetic", "3", called="villages")
+    assert source.name == "villages" and source.read(source.index("train").entries[0].key).source == "villages"

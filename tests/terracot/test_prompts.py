@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from openai import pydantic_function_tool
 
 from terracot.known_chip import IDS, LATER_IDS, make_chip
+from terrascope.sources.chips import GivenQuestion
 from terrascope.terracot import level1, prompts, recompute
 from terrascope.terracot.marks import number_regions
 
@@ -58,3 +61,12 @@ def test_the_schemas_are_strict() -> None:
             wanted = strict["$defs"][name] if name else strict
             assert part["required"] == wanted["required"] == list(part["properties"])
             assert part["additionalProperties"] is False
+
+
+def test_what_the_data_set_says_of_a_scene_is_passed_on_shortened() -> None:
+    question = GivenQuestion(kind="change", text="What burnt?", answer="The mill.")
+    chip = replace(make_chip(), captions=("A valley\nwith a {mill}.", "x" * 5000), questions=(question,))
+    said = prompts.word_metadata(chip)
+    first, second, known = said.split(", described as: ")[1:] + [said.split(", known: ")[1]]
+    assert first == "A valley with a {mill}." and second.startswith("x" * 600 + ", known")
+    assert known == "What burnt? The mill."

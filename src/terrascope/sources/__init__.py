@@ -40,11 +40,12 @@ SOURCES: Mapping[str, Kind] = {
 """Every source by its name."""
 
 
-def open_source(name: str, root: str | Path, **options: Any) -> Source:
+def open_source(name: str, root: str | Path, *, called: str | None = None, **options: Any) -> Source:
     """A source by its name.
 
     Args:
-        name: one of `SOURCES`; the source, and every chip of it, is called so.
+        name: one of `SOURCES`.
+        called: what the source, and every chip of it, is called; its name in `SOURCES` when None.
         root: its folder; of `synthetic` the number of chips of each split.
         options: the fields of its class. Text is taken for what the field holds: `"10"` for a number, `"yes"` for True,
             `"none"` for None, `"B02,B03"` for a tuple.
@@ -72,7 +73,7 @@ def open_source(name: str, root: str | Path, **options: Any) -> Source:
         given = Path(root)
         if not given.exists():
             raise SceneError(f"{given}: no such folder; give the one that holds {name} ({kind.about})")
-    opened: Source = made(**{first: given, **values, "name": name})
+    opened: Source = made(**{first: given, **values, "name": called or name})
     return opened
 
 

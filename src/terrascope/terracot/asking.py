@@ -13,7 +13,7 @@ from terrascope.llm import NoReply
 from terrascope.sample import Labels, Level, Sample
 from terrascope.sources.chips import Chip, ChipError
 from terrascope.tasks import Question
-from terrascope.terracot import level1, referring
+from terrascope.terracot import given, level1, referring
 from terrascope.terracot.plan import Plan
 from terrascope.terracot.record import ChipRecord, record_chip, to_sample
 from terrascope.terracot.separation import Benchmark
@@ -53,7 +53,7 @@ def ask_chip(plan: Plan, tools: Tools, benchmark: Benchmark | None, source: str,
         EndpointError: no language model can be reached any more.
     """
     try:
-        chip, labels, rejected = tools.sources[source].read(key), _given(), list[str]()
+        chip, labels, rejected = tools.sources[source].read(key), _annotated(), list[str]()
         if tools.annotate is not None:
             labelled = tools.annotate(chip)
             chip, labels, rejected = labelled.chip, labelled.labels, list(labelled.rejected)
@@ -91,6 +91,10 @@ class _Asker:
         )
         if "L1" in wanted:
             self._keep("L1", pairs, TEMPLATES)
+            self._keep("L1", given.ask(self.chip), given.WRITER, first=len(pairs) + 1)
+        source = self.tools.sources[self.chip.source]
+        if isinstance(source, given.SampleSource):
+            self.samples += [sample for sample in given.take_samples(source, self.chip) if sample.level in wanted]
         if not wanted & {"caption", "L2"}:
             return
         written = writer.caption(self.chip, self._rng("caption"))
@@ -103,11 +107,11 @@ class _Asker:
             self.rejected += deep.rejected
             self._keep("L2", deep.questions, writer.name)
 
-    def _keep(self, level: Level, questions: Sequence[Question], writer: str) -> None:
+    def _keep(self, level: Level, questions: Sequence[Question], writer: str, *, first: int = 1) -> None:
         root = self.tools.roots.get(self.chip.source)
         self.samples += [
             to_sample(self.chip, question, level=level, number=number, writer=writer, labels=self.labels, root=root)
-            for number, question in enumerate(questions, 1)
+            for number, question in enumerate(questions, first)
         ]
 
     def _rng(self, level: Level) -> np.random.Generator:
@@ -121,7 +125,7 @@ def rng_of(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng(np.frombuffer(digest, "<u4"))
 
 
-def _given() -> Labels:
+def _annotated() -> Labels:
     return "annotated"
 
 

@@ -131,6 +131,10 @@ shares of the image, areas and numbers of patches those of the region. Write pla
 """
 
 
+MAX_GIVEN, MAX_GIVEN_LENGTH = 3, 600
+"""Captions, and questions, of a data set that a prompt repeats, and characters of each."""
+
+
 class _Draft(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -183,13 +187,22 @@ def word_deep_prompt(chip: Chip, marks: Marks, caption: str, pairs: Sequence[Que
 
 
 def word_metadata(chip: Chip) -> str:
-    """Resolution, sensor, place and dates, as far as they are known."""
+    """Resolution, sensor, place and dates, as far as they are known, and what the data set itself says of the scene."""
     setting = setting_of(chip)
     days = ", ".join(day.isoformat() if day else "unknown" for day in setting.days)
-    return (
-        f"resolution: {setting.resolution or 'unknown'}, sensor type: {setting.sensor}, "
-        f"location: {setting.place or 'unknown'}, date: {days}"
-    )
+    words = [
+        f"resolution: {setting.resolution or 'unknown'}",
+        f"sensor type: {setting.sensor}",
+        f"location: {setting.place or 'unknown'}",
+        f"date: {days}",
+    ]
+    words += [f"described as: {_shortened(caption)}" for caption in chip.captions[:MAX_GIVEN]]
+    words += [f"known: {_shortened(f'{given.text} {given.answer}')}" for given in chip.questions[:MAX_GIVEN]]
+    return ", ".join(words)
+
+
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[:MAX_GIVEN_LENGTH]
 
 
 def _labels(marks: Marks) -> str:

@@ -21,6 +21,8 @@ from pydantic import (
 from terrascope.errors import SampleError
 from terrascope.llm import Endpoint
 from terrascope.sample import LEVELS, Level
+from terrascope.sources import open_source
+from terrascope.sources.chips import Source
 from terrascope.terracot.annotate import AnnotationSettings
 from terrascope.terracot.captions import CaptionSettings
 from terrascope.terracot.level1 import Level1Settings
@@ -57,12 +59,24 @@ class _Settings(BaseModel):
 
 
 class SourceRecipe(_Settings):
-    """A data set as `sources.open_source` takes it, and how many of its chips to take."""
+    """A data set as `sources.open_source` takes it, and how many of its chips to take.
 
-    name: str
+    `name` is one of `sources.SOURCES`, or any word where `kind` is one of them: so two folders are told apart.
+    """
+
+    name: str = Field(pattern=r"^[^/|=,:]+$")
+    kind: str | None = None
     root: Path
     options: dict[str, Any] = Field(default_factory=dict)
     limit: int | None = Field(default=None, ge=1)
+
+    def opened(self) -> Source:
+        """The data set.
+
+        Raises:
+            SceneError: there is no such kind of data set, or its folder is missing.
+        """
+        return open_source(self.kind or self.name, self.root, called=self.name, **self.options)
 
     @field_validator("root", mode="before")
     @classmethod
@@ -139,7 +153,7 @@ class Recipe(_Settings):
         names = [source.name for source in sources]
         repeated = next((name for name in names if names.count(name) > 1), None)
         if repeated is not None:
-            raise ValueError(f"{repeated} is given twice")
+            raise ValueError(f"{repeated} is given twice; call one of them otherwise (OTHER:{repeated}=DIR)")
         return sources
 
     @field_validator("levels")

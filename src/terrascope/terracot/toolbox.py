@@ -9,7 +9,6 @@ from pathlib import Path
 
 from terrascope.llm import Endpoint
 from terrascope.predictor import Predictor
-from terrascope.sources import open_source
 from terrascope.sources.chips import Chip
 from terrascope.terracot.annotate import AnnotationSettings, annotate
 from terrascope.terracot.captions import CaptionSettings
@@ -39,7 +38,7 @@ def open_tools(recipe: Recipe, out: Path, *, load: Callable[[str], Predictor]) -
     if recipe.annotate is not None:
         labeller = _Labeller(name=recipe.annotate, load=load, settings=settle(AnnotationSettings, recipe.annotation))
     return Tools(
-        sources={one.name: open_source(one.name, one.root, **one.options) for one in recipe.sources},
+        sources={one.name: one.opened() for one in recipe.sources},
         roots={one.name: one.root for one in recipe.sources},
         writer=_open_writer(recipe.writer, out),
         annotate=labeller,
