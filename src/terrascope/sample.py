@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 SCHEMA = "terrascope-sample/1"
 """Name and version of the form of a row, as it stands in the metadata of every Parquet file."""
 
-Level = Literal["referring", "caption", "L1", "L2"]
+Level = Literal["referring", "caption", "L1", "L2", "bench"]
 LEVELS: tuple[Level, ...] = ("referring", "caption", "L1", "L2")
+"""The levels of training data. A question of a benchmark is of the level `bench`."""
 
 Labels = Literal["annotated", "predicted", "refined"]
 """Where masks come from: the data set's labels, a model, or the intersection of the two."""
@@ -63,7 +64,7 @@ class Sample:
 
     Attributes:
         id: unique within a data set, and the same whenever the data set is built again.
-        level: `referring` (stage 1), `caption` (Cap-CoT), `L1` or `L2`.
+        level: `referring` (stage 1), `caption` (Cap-CoT), `L1`, `L2`, or `bench` for a question of a benchmark.
         task: the kind of question within its level.
         source, key: where the scene is read again: `open_source(...).read(key)`.
         place: what the scene shows; training and test are separated by it.
