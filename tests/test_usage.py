@@ -28,6 +28,8 @@ WRONG = [
     (["ask", SHARE, "--gsd", "1\n2"], r"--gsd must be a number, got '1\n2'"),
     (["ask", SHARE, "--gsd"], "option '--gsd' requires an argument"),
     (["ask", SHARE, "more"], "got unexpected extra argument(s) (more); see terrascope ask --help"),
+    (["ask", SHARE, "--dtype", "int8"], "invalid value for '--dtype': 'int8' is not one of 'auto', 'float32'"),
+    (["data", "build", "--workers", "0"], "invalid value for '--workers': it must be greater than or equal to 1"),
     (["fly"], "no such command 'fly'; see terrascope --help"),
     (["segmnt"], "no such command 'segmnt'; did you mean 'segment'?"),
     (["train", "nanno"], "no such command 'nanno'; did you mean 'nano'?"),

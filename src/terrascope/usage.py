@@ -23,6 +23,9 @@ _WANTED = {
 }
 """What an option of a type wants, by the name that pydantic gives to the failure."""
 
+_OF_LIBRARY = {": Value error, ": ": ", ": Input should be ": ": it must be "}
+"""How the library that checks values begins its complaints, and how a sentence of ours goes on."""
+
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Base of all complaints about arguments. Typer exports its subclass alone, and which package it is from varies."""
 
@@ -67,6 +70,8 @@ def describe_usage_error(error: Any) -> str:
         return f"no such option {option}; " + (f"did you mean {near[0]}?" if near else _where_to_look(error))
     # Typer's own words, as the one sentence that all our errors are.
     text = " ".join(error.format_message().split()).rstrip(".")
+    for of_library, ours in _OF_LIBRARY.items():
+        text = text.replace(of_library, ours)
     text = (text[:1].lower() + text[1:]).replace(". Did you mean", "; did you mean")
     return text if text.endswith("?") else f"{text}; {_where_to_look(error)}"
 
