@@ -313,6 +313,26 @@ def test_a_released_checkpoint_is_sound_without_a_processor(model: Path) -> None
     assert status == "OK" and found.endswith("all finite; a released checkpoint, imported at its first use")
 
 
+def test_a_released_checkpoint_that_cannot_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "sa2va_chat", "vision_config": 7}')
+    write_weights(tmp_path / "model.safetensors", SOUND)
+    status, found = check(tmp_path)
+    assert status == "FAIL" and found.endswith(
+        f"cannot be imported ({tmp_path}: has no tokenizer.json; fetch the tokenizer too)"
+    )
+
+
+def test_both_caches_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERRASCOPE_CACHE", str(tmp_path / "cache"))
+    hub, imports = folders.check_cache()
+    assert (hub.name, imports.name) == ("cache folder", "imports folder")
+    assert imports.found.startswith(f"{tmp_path / 'cache'} can be made, ")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TERRASCOPE_CACHE", str(tmp_path / "file"))
+    assert folders.check_cache()[1].status == "WARN"
+    assert folders.check_cache()[1].advice.startswith("set TERRASCOPE_CACHE to a folder with room")
+
+
 @pytest.mark.parametrize(
     ("dtype", "data"),
     [

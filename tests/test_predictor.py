@@ -10,7 +10,7 @@ import pytest
 
 from terrascope.errors import OutputError, QuestionError, ScaleError
 from terrascope.masks import decode_rle
-from terrascope.predictor import Answer, Predictor
+from terrascope.predictor import Answer, Predictor, check_text
 from tests.oracle import HEIGHT, TREE, WATER, WIDTH, Oracle, ground, make_scene
 
 SHARE = "What percentage of the image is water?"
@@ -193,3 +193,9 @@ def test_the_same_step_twice_is_doubted() -> None:
         "<think>The water: [SEG] It is here. The water: [SEG] It is here.</think><answer>Yes</answer>", WATER, WATER
     )
     assert answer.notes == ("Two steps show the same thing; the question may name something else.",)
+
+
+def test_a_text_that_asks_for_no_mask_is_refused() -> None:
+    check_text("The lake: [SEG]")
+    with pytest.raises(QuestionError, match=r"^the text has no \[SEG\]: write one wherever a mask is wanted$"):
+        check_text("The lake: SEG <REGION>")

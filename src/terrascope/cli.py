@@ -196,7 +196,9 @@ def export(
         report = export_release(source, target, progress=waiting.advance)
     left_out = f"; left out: {', '.join(report.dropped)}" if report.dropped else ""
     typer.echo(f"{target}: {report.num_tensors} tensors{left_out}")
-    typer.echo("It has no tensors of SAM-2's video memory, which no mask of an image depends on; docs/models.md says more")
+    typer.echo(
+        "It has no tensors of SAM-2's video memory, which no mask of an image depends on; docs/models.md says more"
+    )
 
 
 @app.command("compose")
@@ -220,7 +222,9 @@ def compose_parts(
     if len(places) != (3 if preset is None else 1):
         wanted = "VLM SAM DST" if preset is None else "DST alone, since the preset names both parts"
         said = f"{len(places)} {'place was' if len(places) == 1 else 'places were'} given ({' '.join(places)})"
-        raise ModelError(f"{said}: give {wanted}, or a --preset and DST" if preset is None else f"{said}: give {wanted}")
+        raise ModelError(
+            f"{said}: give {wanted}, or a --preset and DST" if preset is None else f"{said}: give {wanted}"
+        )
     vlm, sam = parts if parts else (None, None)
     with Waiting("composing") as waiting:
         from terrascope.model import TerraScope

@@ -65,12 +65,8 @@ def written_together(directory: str | os.PathLike[str], names: Sequence[str]) ->
     """
     target = check_folder(directory)
     anchor = _nearest_existing(target)
-    _remove_abandoned(anchor)
     try:
-        new = Path(tempfile.mkdtemp(prefix=".terrascope-new-", dir=anchor))
-        # Only a folder that is held already gets the name by which another run looks for abandoned ones.
-        lock = _lock(new)
-        staging = new.rename(anchor / new.name.replace(".terrascope-new-", _STAGING))
+        staging, lock = hold_folder(anchor, _STAGING)
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({error.strerror}); give another folder with --out") from error
     try:
@@ -90,9 +86,31 @@ def written_together(directory: str | os.PathLike[str], names: Sequence[str]) ->
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({error.strerror or error}); give another folder") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        drop_folder(staging, lock)
+
+
+def hold_folder(anchor: Path, prefix: str) -> tuple[Path, int | None]:
+    """A new folder in `anchor` that is this process's until it ends, and what holds it; the folders of this prefix that
+    killed processes have left there are removed.
+
+    Raises:
+        OSError: no folder can be made there.
+    """
+    for folder in anchor.glob(f"{prefix}*"):
+        lock = _lock(folder)
         if lock is not None:
-            os.close(lock)
+            drop_folder(folder, lock)
+    new = Path(tempfile.mkdtemp(prefix=".terrascope-new-", dir=anchor))
+    # Only a folder that is held already gets the name by which another run looks for abandoned ones.
+    lock = _lock(new)
+    return new.rename(anchor / new.name.replace(".terrascope-new-", prefix)), lock
+
+
+def drop_folder(folder: Path, lock: int | None) -> None:
+    """Remove a folder from `hold_folder`, if it still stands there, and let it go."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if lock is not None:
+        os.close(lock)
 
 
 def _lock(folder: Path) -> int | None:
@@ -114,14 +132,6 @@ def _lock(folder: Path) -> int | None:
         os.close(handle)
         return None
     return handle
-
-
-def _remove_abandoned(anchor: Path) -> None:
-    for folder in anchor.glob(f"{_STAGING}*"):
-        lock = _lock(folder)
-        if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -12,11 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrascope import answer_files, answer_json, spatial, trace
-from terrascope.errors import ScaleError
+from terrascope.errors import QuestionError, ScaleError
 from terrascope.question import LETTERS
 from terrascope.scene import Scene
 from terrascope.spatial import Measurement
 from terrascope.trace import Disagreement, Trace
+
+
+def check_text(text: str) -> None:
+    """Refuse a text that asks for no mask, before a model is loaded for it.
+
+    Raises:
+        QuestionError: it has no [SEG].
+    """
+    if trace.SEG not in text:
+        raise QuestionError(f"the text has no {trace.SEG}: write one wherever a mask is wanted")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

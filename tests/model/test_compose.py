@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
@@ -228,6 +229,45 @@ def test_one_number_format(tmp_path: Path, two_dates: Any, asked: Any, made: tor
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == str(made).removeprefix("torch.")
 
 
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("asked", ["auto", "float32", "bfloat16", "float16"])
+def test_a_composed_model_answers_in_any_format(
+    tmp_path: Path, two_dates: Any, stored: torch.dtype, asked: str
+) -> None:
+    """Whatever its parts were stored in: the library builds a part of a part in the format that its part states."""
+    compose(write_vlm(tmp_path / "vlm", dtype=stored), write_sam(tmp_path / "sam")).save_pretrained(str(tmp_path / "x"))
+    stated = json.loads((tmp_path / "x" / "config.json").read_text())["vlm_config"]["text_config"]["dtype"]
+    assert stated == str(stored).removeprefix("torch.")
+    model = TerraScope.from_pretrained(str(tmp_path / "x"), dtype=asked)
+    wanted = torch.float32 if asked == "auto" else getattr(torch, asked)
+    assert {p.dtype for n, p in model.model.named_parameters() if not n.startswith("mask_fusion")} == {wanted}
+    answer = model.ground(two_dates.scene, "Q?", "The lake: Image: 1 [SEG] The sea: Image: 2 [SEG]").answer
+    assert [step.image for step in answer.steps] == [1, 2]
+    assert all(0 <= step.confidence <= 1 for step in answer.steps)
+
+
+def test_a_model_turned_into_another_format_is_saved_and_read(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    made = compose(*parts, dtype="bfloat16")
+    made.model.float()
+    made.save_pretrained(str(tmp_path))
+    again = TerraScope.from_pretrained(str(tmp_path))
+    assert {p.dtype for p in again.model.parameters()} == {torch.float32}
+    with torch.inference_mode():
+        assert again.model(input_ids=torch.tensor([[40, 41]])).logits.dtype == torch.float32
+
+
+def test_what_does_not_fit_is_said_in_one_sentence_alone(broken: tuple[Path, Path], tmp_path: Path) -> None:
+    """The library would print a table before it."""
+    reweigh(lambda t: t.update({Q_BIAS: torch.zeros(3)}))(broken[0])
+    done = subprocess.run(
+        [sys.executable, "-m", "terrascope", "compose", *map(str, broken), str(tmp_path / "made")],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    said = f"error: {broken[0]}: model.{Q_BIAS} is [3], but config.json asks for [16]"
+    assert done.stderr.splitlines() == [said]
+
+
 def test_a_composed_model_trains(parts: tuple[Path, Path]) -> None:
     model = compose(*parts).model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
@@ -309,6 +349,10 @@ def test_there_is_never_a_second_copy_of_the_weights(parts: tuple[Path, Path], t
     assert 0.9 < float(run.stdout) < 1.35
 
 
+LACKING = object()
+"""In place of an entry that is taken out."""
+
+
 def remove(*names: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         for name in names:
@@ -320,9 +364,22 @@ def remove(*names: str) -> Callable[[Path], None]:
 def edit(name: str, **entries: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         path = folder / name
-        path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+        content = {**json.loads(path.read_text()), **entries}
+        path.write_text(json.dumps({name: value for name, value in content.items() if value is not LACKING}))
 
     return change
+
+
+def within(name: str, part: str, **entries: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        edit(name, **{part: json.loads((folder / name).read_text())[part] | entries})(folder)
+
+    return change
+
+
+def forget_mark(folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_text((folder / name).read_text().replace("<IMG_CONTEXT>", "<IMG_OTHER>"))
 
 
 def reweigh(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
@@ -352,31 +409,46 @@ Q_BIAS = "vision_tower.encoder.layer.0.attention.q_proj.bias"
         (0, remove("config.json"), "vlm/config.json: no such file; a checkpoint needs it"),
         (0, edit("config.json", model_type="llava"), "'llava' is no vision-language model known here: give one of int"),
         (0, edit("config.json", model_type="internvl_chat"), "needs remote code; give the repository .* ends in -hf"),
-        (0, edit("config.json", image_token_id=3), r"the tokenizer's <IMG_CONTEXT> is \d+, but config.json says 3"),
-        (0, edit("config.json", vision_config=7), "vlm/config.json: is no configuration of type internvl"),
-        (0, remove("tokenizer.json"), "vlm: its tokenizer cannot be read"),
+        (0, edit("config.json", image_token_id=3), r"the tokenizer's <IMG_CONTEXT> is \d+, .*says image_token_id 3$"),
+        (0, edit("config.json", vision_config=7), "vlm/config.json: vision_config must be an object, but is 7$"),
+        (0, edit("config.json", text_config=None), "vlm/config.json: text_config must be an object, but is None$"),
+        (0, within("config.json", "text_config", num_hidden_layers=999, layer_types=None), "is 999, but the weights"),
+        (0, within("config.json", "text_config", num_hidden_layers=10**30), "layers must be less than or equal"),
+        (0, within("config.json", "vision_config", num_hidden_layers=2), "is 2, but the weights have 1 layers$"),
+        (0, within("config.json", "text_config", rope_parameters={"rope_type": "x"}), "loaded .KeyError: 'x'.$"),
+        (0, edit("config.json", model_type=LACKING), "vlm/config.json: lacks model_type"),
+        (0, edit("preprocessor_config.json", image_mean=7), "vlm/pre.*: image_mean must be a list, but is 7$"),
+        (0, edit("preprocessor_config.json", image_std=None), "image_std must be a list, but is null$"),
+        (0, edit("preprocessor_config.json", image_std=[1, 0, 1]), "image_std.1 must be greater than 0, but is 0$"),
+        (0, edit("preprocessor_config.json", image_mean=[1, 1]), "image_mean must be a list of at least 3, but is"),
+        (0, edit("tokenizer_config.json", model_max_length="x"), "r_config.json: model_max_length must be a num"),
+        (0, lambda f: (f / "tokenizer.json").write_text("{"), "vlm: its tokenizer cannot be read .Expecting"),
+        (0, forget_mark, "vlm: its tokenizer lacks <IMG_CONTEXT>; fetch"),
+        (0, remove("tokenizer.json"), "vlm: has no tokenizer.json; fetch the tokenizer too$"),
         (0, remove("chat_template.jinja"), "vlm: has no chat template"),
         (0, remove("preprocessor_config.json"), "vlm: no preprocessor_config.json that states image_mean"),
         (0, remove("model.safetensors"), "vlm: holds no .safetensors file"),
         (0, pickled, "pytorch_model.bin is a pickle, which may run code"),
         (0, cut_short, "vlm/model.safetensors: is damaged or cut short"),
         (0, reweigh(lambda t: t.pop(Q_BIAS)), "its weights lack model.vision_tower.*q_proj.bias"),
-        (0, reweigh(lambda t: t.update(extra=torch.zeros(3))), "config.json has no place for extra and 0 more tensors"),
+        (0, reweigh(lambda t: t.update(extra=torch.zeros(3))), "config.json has no place for extra$"),
         (0, reweigh(lambda t: t.update({Q_BIAS: torch.zeros(3)})), r"bias is \[3\], but config.json asks for \[16\]"),
         (1, edit("config.json", model_type="sam"), "'sam' is no mask decoder known here: give one of sam2, edgetam"),
         (1, remove("processor_config.json"), "sam: no preprocessor_config.json that states image_mean"),
         (1, pickled, "pytorch_model.bin is a pickle"),
-        (1, reweigh(lambda t: t.pop("no_memory_embedding")), "its weights lack no_memory_embedding and 0 more tensors"),
-        (1, reweigh(lambda t: t.update(extra=torch.zeros(3))), "config.json has no place for extra and 0 more tensors"),
+        (1, reweigh(lambda t: t.pop("no_memory_embedding")), "its weights lack no_memory_embedding$"),
+        (1, reweigh(lambda t: t.update(extra=torch.zeros(3))), "config.json has no place for extra$"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(
     broken: tuple[Path, Path], which: int, change: Callable[[Path], None], said: str
 ) -> None:
     change(broken[which])
+    began = time.monotonic()
     with pytest.raises(ModelError, match=said) as caught:
         compose(*broken)
     assert "\n" not in str(caught.value), "one sentence"
+    assert time.monotonic() - began < 20, "before a model of the library's own size is built"
 
 
 def test_a_vision_bias_that_the_configuration_forgets_is_not_dropped(broken: tuple[Path, Path]) -> None:
@@ -434,7 +506,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(
     parts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("terrascope.model.memory.memory_limits", lambda: [("of a test", 1_000_000)])
-    with pytest.raises(ModelError, match=r"of weights.*0\.0 GB are free \(of a test\); give --dtype bfloat16"):
+    with pytest.raises(ModelError, match=r"of weights.*but 1 MB are free \(of a test\); give --dtype bfloat16"):
         compose(*parts)
 
 
@@ -449,6 +521,12 @@ def test_stages_are_told(parts: tuple[Path, Path]) -> None:
     ]
 
 
+def current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def test_the_command(parts: tuple[Path, Path], tmp_path: Path) -> None:
     target = tmp_path / "made"
     words = ["compose", *map(str, parts), str(target), "--dtype", "bfloat16"]
@@ -456,8 +534,14 @@ def test_the_command(parts: tuple[Path, Path], tmp_path: Path) -> None:
     assert json.loads((target / "config.json").read_text())["dtype"] == "bfloat16"
     assert result.exception is None and str(target) in result.output
     assert isinstance(TerraScope.from_pretrained(str(target)), TerraScope)
-    for words in ([str(target)], ["a", str(target)], ["--preset", "8b", "a", "b", "c"], ["--preset", "9b", "x"]):
+    assert {path.stat().st_mode & 0o777 for path in target.iterdir()} == {0o666 & ~current_umask()}
+    for words, expected in (
+        (["a"], "1 place was given (a): give VLM SAM DST, or a --preset and DST"),
+        (["a", "b", "c", "d"], "4 places were given (a b c d): give VLM SAM DST, or a --preset and DST"),
+        (["--preset", "8b", "a", "b"], "2 places were given (a b): give DST alone, since the preset names both parts"),
+        (["--preset", "9b", "x"], "unknown preset '9b': choose one of 1b, 2b, 8b, 14b"),
+    ):
         said = CliRunner().invoke(app, ["compose", *words], standalone_mode=False)
-        assert isinstance(said.exception, TerraScopeError), words
+        assert isinstance(said.exception, TerraScopeError) and str(said.exception) == expected
     again = CliRunner().invoke(app, ["compose", *map(str, parts), str(target)], standalone_mode=False)
     assert isinstance(again.exception, TerraScopeError) and "exists already" in str(again.exception)

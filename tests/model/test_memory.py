@@ -43,6 +43,7 @@ def headers_8b() -> tuple[object, dict[str, Stored]]:
         "llm_config": {
             "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
             "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 151685, "tie_word_embeddings": False,
+            "rope_theta": 1000000.0,
         },
     }  # fmt: skip
     config = our_configuration(released, None, {"<IMG_CONTEXT>": 1, "[SEG]": 2})
@@ -83,8 +84,8 @@ def test_a_model_that_does_not_fit_is_refused_with_both_numbers(folder: Path, mo
     with pytest.raises(ModelError) as caught:
         load(str(folder), device="cpu")
     assert str(caught.value) == (
-        f"model {str(folder)!r} needs about 0.4 GB of memory in float32 (0.0 GB of weights, 0.4 GB to work with), "
-        "but 0.0 GB are free (limit of the group); give --dtype bfloat16, or another --device"
+        f"model {str(folder)!r} needs about 355 MB of memory in float32 (630 kB of weights, 354 MB to work with), "
+        "but 10 MB are free (limit of the group); give --dtype bfloat16, or another --device"
     )
 
 
@@ -108,7 +109,7 @@ def test_a_large_model_says_what_it_needs_and_a_small_one_nothing(
     assert said == []
     monkeypatch.setattr("terrascope.model.checkpoint.WORTH_SAYING", 0)
     load(str(folder), tell=said.append)
-    assert len(said) == 1 and said[0].startswith(f"model {folder} needs about 0.4 GB of memory in float32 (")
+    assert len(said) == 1 and said[0].startswith(f"model {folder} needs about 355 MB of memory in float32 (")
 
 
 @pytest.mark.parametrize(
@@ -149,8 +150,8 @@ def test_the_command_ends_with_one_sentence(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and not (folder.parent / "out").exists()
     assert done.stdout == "" and len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith(f"error: model {str(folder)!r} needs about 0.4 GB of memory in float32 (")
-    assert "but 0.1 GB are free (of the machine); give --dtype bfloat16, or another --device" in done.stderr
+    assert done.stderr.startswith(f"error: model {str(folder)!r} needs about 355 MB of memory in float32 (")
+    assert "but 100 MB are free (of the machine); give --dtype bfloat16, or another --device" in done.stderr
 
 
 def test_the_documented_memory_is_the_estimate() -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from terrascope.doctor.folders import cache_folder
 from terrascope.model import sweep as sweeping
 from terrascope.model.generation import encode_scene, ground
 from terrascope.model.sweep import Query, SweepSettings, Swept, sweep
-from terrascope.model.unfinished import Unfinished, cache_folder
+from terrascope.model.unfinished import Unfinished
 from terrascope.model.views import Axis
 from terrascope.rasters.sensors import render
 from terrascope.scene import Scene

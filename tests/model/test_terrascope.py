@@ -14,6 +14,7 @@ from terrascope.errors import ModelError, QuestionError, ScaleError
 from terrascope.georeference import Georeference
 from terrascope.model import generation
 from terrascope.model.generation import GenerationSettings, Reasoning
+from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.terrascope import FINISH_NOTES, TerraScope, choose_nearest
 from terrascope.scene import Scene
 from tests.model.conftest import Loaded, make_tiny
@@ -123,6 +124,48 @@ def test_a_reasoning_that_never_ends_is_cut_and_says_so(one_date: Scene) -> None
     answer = front.ask(one_date, "How much is water?", settings=GenerationSettings(max_new_tokens=7))
     assert answer.reasoning == "a" * 7 and answer.steps == ()
     assert FINISH_NOTES["length"] in answer.notes
+
+
+@pytest.mark.parametrize("cap", [1, 4])
+def test_a_text_whose_last_mask_uses_up_its_tokens_was_not_cut_off(two_dates, cap: int) -> None:  # type: ignore[no-untyped-def]
+    """The budget of `segment` is what its words and all masks may take, and here every mask takes the cap."""
+    front = TerraScope(*make_tiny(max_masked_tokens=cap), "tiny")
+    front.model.config.keep_best_token = front.model.config.first_token_if_empty = True
+    front.model.config.coverage_threshold = 0
+    whole = np.ones((64, 64), bool)
+    for scene in (two_dates.scene, Scene(two_dates.scene.pairs[:1])):
+        step = "The water: [SEG]"
+        text = " ".join([step] * len(scene.pairs))
+        forced = front.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        budget = GenerationSettings(max_new_tokens=len(forced) + cap * len(scene.pairs))
+        reasoner = SceneReasoner(front.model, front.processor, scene, budget)
+        reasoning = reasoner.write("Q?", forced_ids=forced, masks=[whole] * len(scene.pairs))
+        assert [one.num_optical_tokens + one.num_sar_tokens for one in reasoning.groundings] == [cap] * len(scene.pairs)
+        assert reasoning.finish_reason == "end" and reasoning.token_ids == tuple(forced)
+        shorter = GenerationSettings(max_new_tokens=budget.max_new_tokens - 1)
+        cut = SceneReasoner(front.model, front.processor, scene, shorter)
+        assert cut.write("Q?", forced_ids=forced, masks=[whole] * len(scene.pairs)).finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("part", "dtype", "said"),
+    [
+        ("vlm.lm_head", "float32", r"not finite in float32; its weights are damaged: look with terrascope doctor"),
+        ("sam.mask_decoder.conv_s0", "float32", r"not finite in float32; its weights are damaged"),
+        ("vlm.lm_head", "bfloat16", r"not finite in bfloat16; give --dtype float32; if that does not help, its"),
+    ],
+)
+def test_numbers_that_are_none_are_no_answer(one_date: Scene, part: str, dtype: str, said: str) -> None:
+    model, processor = make_tiny()
+    with torch.no_grad():
+        model.get_submodule(part).weight.fill_(float("nan"))
+    front = TerraScope(model.to(getattr(torch, dtype)), processor, "tiny")
+    front.model.mask_fusion.float()
+    with pytest.raises(ModelError, match=said):
+        front.ground(one_date, "Q?", "The lake: [SEG]")
+    if part == "vlm.lm_head":
+        with pytest.raises(ModelError, match=said):
+            front.ask(one_date, "How much is water?")
 
 
 def test_an_end_right_away_is_an_answer_without_words(one_date: Scene) -> None:

@@ -16,6 +16,14 @@ WANTED_GIB, NEEDED_GIB = 2.0, 0.1
 """Room for the files of a large scene, and for those of any."""
 
 
+def cache_folder() -> Path:
+    """Where imported checkpoints and unfinished work lie: `TERRASCOPE_CACHE`, else the user's cache folder."""
+    stated = os.environ.get("TERRASCOPE_CACHE")
+    if stated:
+        return Path(stated)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "terrascope"
+
+
 def check_output(out: str) -> Sequence[Finding]:
     """Where answers go. Nothing is left there, and a folder that is missing is not made."""
     try:
@@ -37,11 +45,16 @@ def check_temporary() -> Sequence[Finding]:
 
 
 def check_cache() -> Sequence[Finding]:
-    """Where models of the hub are kept; the embedded model does without it."""
+    """Where models of the hub are kept, and where released checkpoints are imported to; the embedded model does without
+    either."""
     from huggingface_hub import constants
 
     advice = "set HF_HOME to a folder with room, if models of the hub are wanted"
-    return [_try_writing("cache folder", Path(constants.HF_HUB_CACHE), advice, otherwise="WARN")]
+    imports = "set TERRASCOPE_CACHE to a folder with room, if released checkpoints are wanted"
+    return [
+        _try_writing("cache folder", Path(constants.HF_HUB_CACHE), advice, otherwise="WARN"),
+        _try_writing("imports folder", cache_folder(), imports, otherwise="WARN"),
+    ]
 
 
 def _try_writing(name: str, folder: Path, advice: str, *, otherwise: Status) -> Finding:

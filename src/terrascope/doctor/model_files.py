@@ -40,6 +40,19 @@ print(json.dumps(sum(parameter.numel() for parameter in model.parameters())))
 """
 
 
+_CHECK_RELEASE = """
+import json
+from pathlib import Path
+from terrascope.model.release.convert import read_release
+from terrascope.errors import TerraScopeError
+try:
+    read_release(Path({folder!r}))
+except TerraScopeError as error:
+    raise SystemExit(str(error))
+print(json.dumps(None))
+"""
+
+
 class _DamagedError(Exception):
     """A file of the model is not as it must be; says which and how."""
 
@@ -72,7 +85,7 @@ def check_model(name: str) -> Sequence[Finding]:
     except (_DamagedError, OSError) as error:
         return [Finding(name="model", status="FAIL", found=f"{name}: {error}", advice=advice)]
     if _read_json(folder / "config.json").get("model_type") == RELEASED:
-        return [Finding(name="model", found=f"{name}: {files}; a released checkpoint, imported at its first use")]
+        return [_check_release(name, folder, files)]
     began = time.monotonic()
     try:
         num_parameters = probe(_LOAD.format(name=name), seconds=600, environment={"HF_HUB_OFFLINE": "1"})
@@ -81,6 +94,16 @@ def check_model(name: str) -> Sequence[Finding]:
         return [Finding(name="model", status="FAIL", found=found, advice="mend what is said of torch and transformers")]
     loaded = f"{num_parameters / 1e6:.1f} million parameters, loads in {time.monotonic() - began:.0f} s"
     return [Finding(name="model", found=f"{name}: {files}; {loaded}")]
+
+
+def _check_release(name: str, folder: Path, files: str) -> Finding:
+    """Whether a released checkpoint can be imported: its configuration, its tokenizer, the headers of its files."""
+    try:
+        probe(_CHECK_RELEASE.format(folder=str(folder)), seconds=600, environment={"HF_HUB_OFFLINE": "1"})
+    except ProbeError as error:
+        found = f"{name}: a released checkpoint that cannot be imported ({error})"
+        return Finding(name="model", status="FAIL", found=found, advice="fetch the checkpoint again")
+    return Finding(name="model", found=f"{name}: {files}; a released checkpoint, imported at its first use")
 
 
 def _folder_of(name: str) -> Path | None:

@@ -24,6 +24,7 @@ from terrascope.errors import ModelError
 from terrascope.model import hub
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.devices import Quantization, choose_device, choose_dtype, placement
+from terrascope.model.fields import first_of
 from terrascope.model.memory import WORTH_SAYING, check_memory, estimate_memory, memory_errors_in_words
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeImageProcessor, TerraScopeProcessor
@@ -135,7 +136,7 @@ def load(
         raise ModelError(f"model {name!r} is a {type(model).__name__}; give a TerraScope checkpoint")
     missing = sorted(report["missing_keys"])
     if missing:
-        raise ModelError(f"model {name!r}: the weights lack {missing[0]} and {len(missing) - 1} more tensors")
+        raise ModelError(f"model {name!r}: the weights lack {first_of(missing, 'tensors')}")
     seg_id = processor.tokenizer.convert_tokens_to_ids("[SEG]")
     if seg_id != model.config.seg_token_id:
         raise ModelError(

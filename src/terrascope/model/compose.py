@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from pydantic import BaseModel
+from safetensors import SafetensorError
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from terrascope.errors import ModelError
@@ -22,11 +24,27 @@ from terrascope.model.checkpoint import make_processor
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.decoders import mask_model_named
 from terrascope.model.devices import choose_dtype
+from terrascope.model.fields import STRICT, Layers, first_of, read_fields
 from terrascope.model.memory import BASE_BYTES, WORTH_SAYING, MemoryNeed, check_memory
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
-from terrascope.model.processing import TerraScopeProcessor
-from terrascope.model.release.files import Stored, list_tensors, read_json
+from terrascope.model.processing import Deviations, Means, TerraScopeProcessor
+from terrascope.model.release.files import Stored, first_rows, list_tensors, read_json
+from terrascope.model.tokenizer_files import open_tokenizer
 from terrascope.model.vocabulary import add_reasoning_tokens
+
+
+class _Normalization(BaseModel):
+    model_config = STRICT
+
+    image_mean: Means
+    image_std: Deviations
+
+
+class _Depth(BaseModel):
+    model_config = STRICT
+
+    num_hidden_layers: Layers | None = None
+    depth: Layers | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,12 @@ class Parts:
     vlm: str
     sam: str
 
+
+_LAYERS = {
+    "text_config": re.compile(r"(?:language_model\.(?:model\.)?|^model\.)layers\.(\d+)\."),
+    "vision_config": re.compile(r"(?:vision_tower|visual)\.(?:encoder\.)?(?:layer|blocks)\.(\d+)\."),
+}
+"""Names of the tensors of layers, by the part of a vision-language model that has them."""
 
 PRESETS = {
     "1b": Parts("OpenGVLab/InternVL3-1B-hf", "facebook/sam2.1-hiera-small"),
@@ -96,6 +120,7 @@ def compose(
     number_format = most if dtype is None else choose_dtype(dtype, torch.device("cpu"), most, 0)
     _check_memory(parts, [*stored.values(), *list_tensors(sam_folder).values()], number_format, tell)
     _settle_tie(vlm_config, stored)
+    _count_layers(vlm_folder, vlm_config, stored)
     stage("reading the vision-language model")
     vlm = _load_part(vlm_folder, vlm_class, vlm_config, number_format)
     stage("reading the mask decoder")
@@ -133,20 +158,20 @@ def _find(name: str) -> Path:
 
 
 def _read_backbone(folder: Path) -> tuple[PreTrainedConfig, type[PreTrainedModel]]:
-    raw = read_json(folder / "config.json")
-    if raw.get("model_type") == "internvl_chat":
+    raw = _read_config(folder)
+    if raw["model_type"] == "internvl_chat":
         raise ModelError(f"{folder}: this InternVL needs remote code; give the repository whose name ends in -hf")
     try:
-        family = backbone_named(str(raw.get("model_type")))
+        family = backbone_named(str(raw["model_type"]))
     except ModelError as error:
         raise ModelError(f"{folder / 'config.json'}: {error}") from None
     return _make_config(folder, family.config_class, raw), family.model_class
 
 
 def _read_mask_model(folder: Path) -> tuple[PreTrainedConfig, type[PreTrainedModel]]:
-    raw = read_json(folder / "config.json")
+    raw = _read_config(folder)
     try:
-        family = mask_model_named(str(raw.get("model_type")))
+        family = mask_model_named(str(raw["model_type"]))
     except ModelError as error:
         raise ModelError(f"{folder / 'config.json'}: {error}") from None
     config: Any = _make_config(folder, family.config_class, raw)
@@ -155,7 +180,19 @@ def _read_mask_model(folder: Path) -> tuple[PreTrainedConfig, type[PreTrainedMod
     return config, family.model_class
 
 
+def _read_config(folder: Path) -> dict[str, Any]:
+    raw = read_json(folder / "config.json")
+    if "model_type" not in raw:
+        raise ModelError(f"{folder / 'config.json'}: lacks model_type; give the folder of a model of transformers")
+    return raw
+
+
 def _make_config(folder: Path, kind: type[PreTrainedConfig], raw: Mapping[str, Any]) -> PreTrainedConfig:
+    for part in kind.sub_configs:
+        # The library would take its own default for it, which is billions of numbers large.
+        if not isinstance(raw.get(part, {}), dict):
+            raise ModelError(f"{folder / 'config.json'}: {part} must be an object, but is {raw[part]!r}")
+        read_fields(_Depth, raw.get(part, {}), f"{folder / 'config.json'}: {part}")
     try:
         # A video model's configuration holds that of its model for still images, under other model types.
         return kind.from_dict({key: value for key, value in raw.items() if key != "model_type"})
@@ -167,15 +204,14 @@ def _make_config(folder: Path, kind: type[PreTrainedConfig], raw: Mapping[str, A
 
 def _read_tokenizer(folder: Path, config: Any) -> PreTrainedTokenizerBase:
     """The tokenizer of a vision-language model with its own chat template, before any token is added."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{folder}: its tokenizer cannot be read ({_line(error)})") from None
+    tokenizer = open_tokenizer(folder)
     mark = backbone_named(config.model_type).image_marks[1]
-    if tokenizer.convert_tokens_to_ids(mark) != config.image_token_id:
+    found = tokenizer.get_vocab().get(mark)
+    if found is None:
+        raise ModelError(f"{folder}: its tokenizer lacks {mark}; fetch the one that belongs to the weights")
+    if found != config.image_token_id:
         raise ModelError(
-            f"{folder}: the tokenizer's {mark} is {tokenizer.convert_tokens_to_ids(mark)}, but config.json says "
-            f"{config.image_token_id}"
+            f"{folder}: the tokenizer's {mark} is {found}, but config.json says image_token_id {config.image_token_id}"
         )
     older = folder / "chat_template.json"
     if tokenizer.chat_template is None and older.exists():
@@ -195,8 +231,9 @@ def _read_normalization(folder: Path) -> dict[str, list[float]]:
         if (folder / name).exists():
             raw = read_json(folder / name)
             raw = raw.get("image_processor", raw)
-            if "image_mean" in raw and "image_std" in raw:
-                return {"mean": raw["image_mean"], "std": raw["image_std"]}
+            if isinstance(raw, dict) and "image_mean" in raw and "image_std" in raw:
+                stated = read_fields(_Normalization, raw, str(folder / name))
+                return {"mean": list(stated.image_mean), "std": list(stated.image_std)}
     raise ModelError(f"{folder}: no preprocessor_config.json that states image_mean and image_std; fetch it too")
 
 
@@ -206,19 +243,29 @@ def _settle_tie(config: Any, stored: Mapping[str, Stored]) -> None:
     inputs = [tensor for name, tensor in stored.items() if name.endswith("embed_tokens.weight")]
     if not heads:
         config.tie_word_embeddings = True
-    elif inputs and not torch.equal(_first_rows(heads[0]), _first_rows(inputs[0])):
+    elif inputs and not torch.equal(first_rows(heads[0]), first_rows(inputs[0])):
         config.tie_word_embeddings = False
     config.text_config.tie_word_embeddings = config.tie_word_embeddings
 
 
-def _first_rows(stored: Stored, num: int = 64) -> Tensor:
-    with safe_open(stored.path, framework="pt") as file:
-        return file.get_slice(stored.name)[:num]
+def _count_layers(folder: Path, config: Any, stored: Mapping[str, Stored]) -> None:
+    """Refuse numbers of layers that the tensors contradict, before a model of so many is built."""
+    for part, pattern in _LAYERS.items():
+        sizes = getattr(config, part)
+        field = "num_hidden_layers" if hasattr(sizes, "num_hidden_layers") else "depth"
+        stated, found = getattr(sizes, field), len({match[1] for match in map(pattern.search, stored) if match})
+        if stated != found:
+            raise ModelError(
+                f"{folder / 'config.json'}: {part}.{field} is {stated}, but the weights have {found} layers"
+            )
 
 
 def _load_part(folder: Path, kind: type[PreTrainedModel], config: PreTrainedConfig, dtype: torch.dtype) -> Any:
     """A part with all its weights, read tensor by tensor into their places."""
     list_tensors(folder)
+    verbosity = logging.get_verbosity()
+    # What does not fit is said here in one sentence, not as the library's table.
+    logging.set_verbosity_error()
     try:
         model, report = kind.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True,
@@ -226,13 +273,15 @@ def _load_part(folder: Path, kind: type[PreTrainedModel], config: PreTrainedConf
         )  # fmt: skip
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: cannot be loaded ({_line(error)})") from None
+    finally:
+        logging.set_verbosity(verbosity)
     if report["mismatched_keys"]:
         name, found, wanted = sorted(report["mismatched_keys"])[0]
         raise ModelError(f"{folder}: {name} is {list(found)}, but config.json asks for {list(wanted)}")
     for fault, key in (("its weights lack", "missing_keys"), ("config.json has no place for", "unexpected_keys")):
         names = sorted(report[key])
         if names:
-            raise ModelError(f"{folder}: {fault} {names[0]} and {len(names) - 1} more tensors")
+            raise ModelError(f"{folder}: {fault} {first_of(names, 'tensors')}")
     return model
 
 
@@ -254,6 +303,7 @@ def _join(config: TerraScopeConfig, vlm: Any, sam: Any, dtype: torch.dtype) -> T
 
 
 def _line(error: Exception) -> str:
-    lines = (str(error).strip() or type(error).__name__).splitlines()
+    said = f"KeyError: {error}" if isinstance(error, KeyError) else str(error).strip()
+    lines = (said or type(error).__name__).splitlines()
     # Of a field that is wrong, the first line says which, and the others how.
     return " ".join(line.strip() for line in (lines if isinstance(error, StrictDataclassError) else lines[:1]))[:200]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, InstanceOf
 from transformers import AutoConfig, PreTrainedConfig
 
 from terrascope.choice import ChoiceRule
 from terrascope.model.backbones import Backbone, backbone_named
 from terrascope.model.decoders import mask_model_named
+from terrascope.model.fields import Size, check_arguments
 from terrascope.model.profiles import MaskChoice, MaskImages, MaskResize, Routing, Thinning, TokenRule
 
 
@@ -39,6 +41,9 @@ class TerraScopeConfig(PreTrainedConfig):
         max_masks: generation stops after so many [SEG] tokens.
         view_size: pixels of a large scene along the edge of one view of SAM-2; None for the size that SAM-2 takes.
         choice_rule: `letter` (the model names the option) or `nearest` (it answers freely, and the nearest is taken).
+
+    Raises:
+        ModelError: a setting is of another type than stated here, or out of its range.
     """
 
     model_type = "terrascope"
@@ -46,14 +51,14 @@ class TerraScopeConfig(PreTrainedConfig):
 
     def __init__(
         self,
-        vlm_config: PreTrainedConfig | dict[str, Any] | None = None,
-        sam_config: PreTrainedConfig | dict[str, Any] | None = None,
-        seg_token_id: int = 0,
-        min_tiles: int = 1,
-        max_tiles: int = 12,
+        vlm_config: InstanceOf[PreTrainedConfig] | dict[str, Any] | None = None,
+        sam_config: InstanceOf[PreTrainedConfig] | dict[str, Any] | None = None,
+        seg_token_id: Annotated[int, Field(ge=0)] = 0,
+        min_tiles: Size = 1,
+        max_tiles: Size = 12,
         token_rule: TokenRule = "coverage",
-        coverage_threshold: float = 0.5,
-        max_masked_tokens: int = 128,
+        coverage_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5,
+        max_masked_tokens: Size = 128,
         thinning: Thinning = "even",
         keep_best_token: bool = True,
         first_token_if_empty: bool = False,
@@ -62,17 +67,20 @@ class TerraScopeConfig(PreTrainedConfig):
         mask_images: MaskImages = "all",
         routing: Routing = "indicator",
         stop_tokens: Sequence[str] = (),
-        max_masks: int = 20,
-        view_size: int | None = None,
+        max_masks: Size = 20,
+        view_size: Size | None = None,
         choice_rule: ChoiceRule = "letter",
         **kwargs: Any,
     ) -> None:
+        check_arguments(TerraScopeConfig.__init__, locals())
         # Copies: a model writes its attention setting into its configuration, and two models may share the parts.
         vlm, sam = copy.deepcopy(vlm_config) or {}, copy.deepcopy(sam_config) or {}
         if isinstance(vlm, dict):
             vlm = backbone_named(vlm.get("model_type", "internvl")).config_class(**vlm)
         if isinstance(sam, dict):
             sam = mask_model_named(sam.get("model_type", "sam2")).config_class(**sam)
+        for part in (vlm, sam):
+            _forget_formats(part)
         self.vlm_config: Any = vlm
         self.sam_config: Any = sam
         self.seg_token_id = seg_token_id
@@ -114,3 +122,13 @@ class TerraScopeConfig(PreTrainedConfig):
     def sam_size(self) -> int:
         """Pixels along one edge of the mask decoder's input."""
         return int(self.sam_config.prompt_encoder_config.image_size)
+
+
+def _forget_formats(config: PreTrainedConfig) -> None:
+    """Leave the number format to the model as a whole: a part of a part would keep the one that it was stored in,
+    whichever one is asked for, and the library would build it in that."""
+    config.dtype = None
+    for name in config.sub_configs:
+        part = getattr(config, name)
+        if isinstance(part, PreTrainedConfig):
+            _forget_formats(part)

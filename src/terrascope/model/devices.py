@@ -76,6 +76,24 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def check_finite(values: torch.Tensor, dtype: torch.dtype) -> None:
+    """Refuse results that are no numbers: nothing that is said or drawn after them means anything.
+
+    Args:
+        values: logits, of tokens or of masks.
+        dtype: what the model computes in.
+
+    Raises:
+        ModelError: one of them is NaN or infinite.
+    """
+    if not bool(torch.isfinite(values).all()):
+        other = "" if dtype == torch.float32 else "give --dtype float32; if that does not help, "
+        raise ModelError(
+            f"the model's numbers are not finite in {dtype_name(dtype)}; {other}its weights are damaged: "
+            "look with terrascope doctor --model"
+        )
+
+
 def placement(device: torch.device, device_map: str | None, quantization: Quantization | None) -> dict[str, Any]:
     """Further arguments of the library's loading: where the parts of a model go, and how many bits they get.
 

@@ -13,6 +13,7 @@ from transformers import DynamicCache
 
 from terrascope.choice import ChoiceRule
 from terrascope.model.configuration import TerraScopeConfig
+from terrascope.model.devices import check_finite
 from terrascope.model.fusion import VisualTokens, weigh_modalities
 from terrascope.model.grounding import ImageEmbedding
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
@@ -236,6 +237,9 @@ def reason(
 
     Returns:
         The reasoning. `finish_reason` is `end`, `length` (the budget was reached) or `masks` (too many [SEG]).
+
+    Raises:
+        ModelError: the model's numbers are not finite.
     """
     settings = settings or GenerationSettings()
     tokenizer, config = processor.tokenizer, model.config
@@ -257,11 +261,15 @@ def reason(
     token_ids: list[int] = []
     groundings: list[Grounding] = []
     finish_reason = "length"
-    while decoder.length < end:
+    while True:
+        # Before the budget: a text whose last mask uses it up has ended, and was not cut off.
+        if forced_ids is not None and len(token_ids) == len(forced_ids):
+            finish_reason = "end"
+            break
+        if decoder.length >= end:
+            break
+        check_finite(logits, model.dtype)
         if forced_ids is not None:
-            if len(token_ids) == len(forced_ids):
-                finish_reason = "end"
-                break
             token = int(forced_ids[len(token_ids)])
         elif letters and settings.constrain_choices and token_ids and token_ids[-1] == answer_id:
             token = letters[int(logits[letters].argmax())]

@@ -13,7 +13,7 @@ from terrascope.doctor.machine import memory_limits
 from terrascope.errors import ModelError
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.devices import NOT_QUANTIZED, Quantization, dtype_name
-from terrascope.model.release.files import Stored
+from terrascope.model.release.files import Stored, in_bytes
 from terrascope.model.release.names import in_model
 
 GB = 1e9
@@ -49,8 +49,8 @@ class MemoryNeed:
     def __str__(self) -> str:
         form = self.quantization or dtype_name(self.dtype)
         return (
-            f"about {self.total_bytes / GB:.1f} GB of memory in {form} "
-            f"({self.weights_bytes / GB:.1f} GB of weights, {self.working_bytes / GB:.1f} GB to work with)"
+            f"about {in_bytes(self.total_bytes)} of memory in {form} "
+            f"({in_bytes(self.weights_bytes)} of weights, {in_bytes(self.working_bytes)} to work with)"
         )
 
 
@@ -109,7 +109,7 @@ def check_memory(name: str, need: MemoryNeed, device: torch.device) -> None:
         return
     smaller = "--dtype bfloat16" if need.dtype == torch.float32 else "--quantization 4bit"
     raise ModelError(
-        f"model {name!r} needs {need}, but {free[0] / GB:.1f} GB are free ({free[1]}); "
+        f"model {name!r} needs {need}, but {in_bytes(free[0])} are free ({free[1]}); "
         f"give {smaller}, or another --device"
     )
 
@@ -128,7 +128,7 @@ def memory_errors_in_words(device: torch.device) -> Iterator[None]:
         if not is_ours and not any(words in str(error) for words in _OUT_OF_MEMORY):
             raise
         free = free_memory(device)
-        left = f" ({free[0] / GB:.1f} GB are free now, {free[1]})" if free else ""
+        left = f" ({in_bytes(free[0])} are free now, {free[1]})" if free else ""
         raise ModelError(
             f"memory ran out on {device}{left}; give --dtype bfloat16, another --device, or a smaller part with --bbox"
         ) from error

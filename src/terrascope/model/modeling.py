@@ -13,6 +13,7 @@ from transformers.utils import ModelOutput
 
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.decoders import mask_model_named
+from terrascope.model.devices import check_finite
 from terrascope.model.grounding import ImageEmbedding, MaskFusion, decode_masks, encode_images, resize_logits
 
 
@@ -98,7 +99,11 @@ class TerraScopeForConditionalGeneration(PreTrainedModel):
         Args:
             logits: `[images, ..., H, W]`, the optical image first.
             valid: bool `[images, H, W]`.
+
+        Raises:
+            ModelError: the logits are not finite.
         """
+        check_finite(logits, self.dtype)
         only = logits[0].cpu()
         if len(logits) == 1:
             return only

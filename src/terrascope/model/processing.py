@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
 from terrascope.errors import QuestionError, ScaleError
+from terrascope.model.fields import Size, check_arguments
 from terrascope.model.profiles import PromptStyle, Resampling, SarOrder
 from terrascope.model.tiles import TileLayout, choose_layout, cut_tiles, resize_image
 from terrascope.quantities import format_area, format_distance
@@ -29,6 +31,13 @@ SYSTEM_PROMPT = (
     "segmentation </think><answer> answer here </answer>."
 )
 """The paper's system prompt for reasoning (Appendix F.1)."""
+
+
+Means = Annotated[Sequence[float], Field(min_length=3, max_length=3)]
+"""The mean of each of three channels, of pixels in 0..1."""
+
+Deviations = Annotated[Sequence[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+"""Their deviations, above zero since they are divided by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,19 +75,20 @@ class TerraScopeImageProcessor(BaseImageProcessor):
 
     def __init__(
         self,
-        tile_size: int = 448,
-        token_grid: int = 16,
-        sam_size: int = 1024,
-        min_tiles: int = 1,
-        max_tiles: int = 12,
-        image_mean: Sequence[float] = (0.485, 0.456, 0.406),
-        image_std: Sequence[float] = (0.229, 0.224, 0.225),
-        sam_mean: Sequence[float] | None = None,
-        sam_std: Sequence[float] | None = None,
+        tile_size: Size = 448,
+        token_grid: Size = 16,
+        sam_size: Size = 1024,
+        min_tiles: Size = 1,
+        max_tiles: Size = 12,
+        image_mean: Means = (0.485, 0.456, 0.406),
+        image_std: Deviations = (0.229, 0.224, 0.225),
+        sam_mean: Means | None = None,
+        sam_std: Deviations | None = None,
         resampling: Resampling = "float",
         sar_order: SarOrder = "vv_vh",
         **kwargs: Any,
     ) -> None:
+        check_arguments(TerraScopeImageProcessor.__init__, locals())
         super().__init__(**kwargs)
         self.tile_size = tile_size
         self.token_grid = token_grid
@@ -212,6 +222,7 @@ class TerraScopeProcessor(ProcessorMixin):
         chat_template: str | None = None,
         **kwargs: Any,
     ) -> None:
+        check_arguments(TerraScopeProcessor.__init__, locals())
         self.system_prompt = system_prompt
         self.prompt_style: PromptStyle = prompt_style
         self.image_marks = list(image_marks)

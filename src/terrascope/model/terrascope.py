@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from terrascope.choice import nearest_option
-from terrascope.errors import QuestionError
 from terrascope.landcover import TERRASCOPE
 from terrascope.model import hub
 from terrascope.model.checkpoint import EMBEDDED, load, locate, take_profile
@@ -26,7 +25,7 @@ from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.release.arrival import imported, is_released
 from terrascope.model.replay import Replay, to_arrays, without_regions
 from terrascope.model.sweep import Progress
-from terrascope.predictor import Answer
+from terrascope.predictor import Answer, check_text
 from terrascope.question import LETTERS, check_question
 from terrascope.scene import Scene
 from terrascope.tasks.measured import measured_answer
@@ -209,8 +208,7 @@ class TerraScope:
         """
         question, options = check_question(scene, question, options)
         text = without_regions(text)
-        if SEG not in text:
-            raise QuestionError(f"the text has no {SEG}: write one wherever a mask is wanted")
+        check_text(text)
         forced = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         budget = len(forced) + (text.count(SEG) + 1) * self.model.config.max_masked_tokens
         settings = replace(settings or GenerationSettings(), max_new_tokens=budget)

@@ -7,21 +7,14 @@ import os
 import time
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from terrascope.doctor.folders import cache_folder
+
 _KEPT_S = 7 * 24 * 3600
 """Seconds after which a state that nobody came back for is removed."""
-
-
-def cache_folder() -> Path:
-    """Where unfinished work lies: `TERRASCOPE_CACHE`, else the user's cache folder."""
-    stated = os.environ.get("TERRASCOPE_CACHE")
-    if stated:
-        return Path(stated)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "terrascope"
 
 
 class Unfinished:

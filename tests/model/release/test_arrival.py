@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,30 @@ def test_a_damaged_checkpoint_leaves_nothing_and_is_named(checkpoint: Checkpoint
     with pytest.raises(ModelError, match=r"model\.safetensors: is damaged or cut short"):
         TerraScope.from_pretrained(str(source))
     assert visible(cache) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("model.safetensors", b"12345678", r"model\.safetensors: is damaged or cut short"),
+        ("config.json", b"{", r"config\.json: cannot be read as JSON"),
+        ("tokenizer.json", None, r"tokenizer\.json: no such file"),
+        ("conversion.json", b'{"num_tensors": 7}', r"\d+ of 7 tensors are left"),
+    ],
+)
+def test_an_import_that_was_damaged_is_made_anew(
+    checkpoint: Checkpoint, cache: Path, name: str, content: bytes | None, why: str
+) -> None:
+    target = imported(checkpoint.released)
+    whole = (target / name).read_bytes()
+    (target / name).unlink()
+    if content is not None:
+        (target / name).write_bytes(content)
+    told: list[str] = []
+    assert imported(checkpoint.released, tell=told.append) == target
+    assert (target / name).read_bytes() == whole and visible(cache) == [target.name]
+    assert len(told) == 2 and told[1] == f"importing {checkpoint.released} into {target}, once"
+    assert re.fullmatch(rf"{re.escape(str(target))} was damaged since it was imported, .* anew \(.*{why}.*\)", told[0])
 
 
 def test_a_cache_that_cannot_be_written_is_named(

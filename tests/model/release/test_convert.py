@@ -118,6 +118,57 @@ def test_export_of_the_import_is_the_same_checkpoint(checkpoint: Checkpoint, tmp
     assert all(torch.equal(loaded[0][name], loaded[1][name]) for name in theirs)
 
 
+def test_an_export_is_written_in_the_words_of_the_authors_library(checkpoint: Checkpoint) -> None:
+    """transformers 4 looks up the class of the language model in a list, and knows no `rope_parameters`."""
+    stated = json.loads((checkpoint.released / "config.json").read_text())
+    language = stated["llm_config"]
+    assert language["architectures"] == ["Qwen2ForCausalLM"]
+    assert (language["rope_theta"], language["rope_scaling"]) == (1000000.0, None)
+    assert stated["torch_dtype"] == language["torch_dtype"] == "float32"
+    assert not {"rope_parameters", "dtype", "id2label", "label2id"} & language.keys()
+    tokens = json.loads((checkpoint.released / "tokenizer_config.json").read_text())
+    assert tokens["tokenizer_class"] == "Qwen2Tokenizer"
+    ids = {entry["content"]: int(number) for number, entry in tokens["added_tokens_decoder"].items()}
+    tokenizer = checkpoint.processor.tokenizer
+    assert ids["[SEG]"] == tokenizer.convert_tokens_to_ids("[SEG]") and ids == tokenizer.get_added_vocab()
+    special = json.loads((checkpoint.released / "special_tokens_map.json").read_text())
+    assert special["eos_token"] == tokens["eos_token"] == tokenizer.eos_token
+    assert {*special["additional_special_tokens"]} | {special["eos_token"], special["pad_token"]} == {
+        *tokenizer.all_special_tokens
+    }
+    known = json.loads((checkpoint.released / "vocab.json").read_text())
+    assert known | ids == tokenizer.get_vocab() and not known.keys() & ids.keys()
+    merges = (checkpoint.released / "merges.txt").read_text().splitlines()
+    assert merges[0] == "#version: 0.2" and all(len(pair.split(" ")) == 2 for pair in merges[1:])
+
+
+def test_what_a_release_says_beside_is_said_again(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    source = shutil.copytree(checkpoint.released, tmp_path / "source")
+    remote = {"AutoModel": "modeling_sa2va_chat.Sa2VAChatModel"}
+    content = json.loads((source / "config.json").read_text())
+    content["llm_config"]["use_bfloat16"] = True
+    change_config(source, auto_map=remote, torch_dtype="bfloat16", llm_config=content["llm_config"])
+    tokens = json.loads((source / "tokenizer_config.json").read_text()) | {"tokenizer_class": "Qwen2TokenizerFast"}
+    (source / "tokenizer_config.json").write_text(json.dumps(tokens))
+    import_release(source, tmp_path / "ours")
+    export_release(tmp_path / "ours", tmp_path / "back")
+    stated = json.loads((tmp_path / "back" / "config.json").read_text())
+    assert stated["auto_map"] == remote and stated["llm_config"]["use_bfloat16"] is True
+    assert stated["torch_dtype"] == "float32", "that of the weights"
+    again = json.loads((tmp_path / "back" / "tokenizer_config.json").read_text())
+    assert again["tokenizer_class"] == "Qwen2TokenizerFast"
+    import_release(tmp_path / "back", tmp_path / "again")
+    for name in ("config.json", "tokenizer.json", "processor_config.json"):
+        assert (tmp_path / "again" / name).read_text() == (tmp_path / "ours" / name).read_text(), name
+    first, second = (load_file(tmp_path / folder / "model.safetensors") for folder in ("ours", "again"))
+    assert all(torch.equal(first[name], second[name]) for name in first.keys() | second.keys())
+
+
+def test_an_export_takes_no_hub_id(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"owner/name: no such folder; export takes a folder .*, not a hub id"):
+        export_release("owner/name", tmp_path / "back")
+
+
 def test_mixed_formats_are_kept_or_made_one(checkpoint: Checkpoint, tmp_path: Path) -> None:
     source = shutil.copytree(checkpoint.released, tmp_path / "mixed")
     tensors = load_file(source / "model.safetensors")
@@ -155,17 +206,17 @@ HEAD = "language_model.lm_head.weight"
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: change_tensors(f, lambda t: t.pop(HEAD)), rf"lacks {HEAD} and 0 more of its \d+ tensors"),
+        (lambda f: change_tensors(f, lambda t: t.pop(HEAD)), rf"source: its weights lack {HEAD}$"),
         (
             lambda f: change_tensors(f, lambda t: t.update(extra=torch.zeros(2))),
-            "holds extra and 0 more tensors that no",
+            "source: model.safetensors: holds extra, which no release has$",
         ),
         (
             lambda f: change_tensors(f, lambda t: t.update({HEAD: torch.zeros(3, 32)})),
             rf"{HEAD} \[3, 32\] does not make vlm.lm_head.weight \[340, 32\]",
         ),
         (lambda f: change_config(f, model_type="internvl_chat"), "model_type is 'internvl_chat', but a released"),
-        (lambda f: change_config(f, force_image_size=None), "config.json lacks 'force_image_size'"),
+        (lambda f: change_config(f, force_image_size=None), "source: config.json: lacks force_image_size$"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: cannot be read as JSON"),
         (lambda f: (f / "config.json").unlink(), "config.json: no such file; a checkpoint needs it"),
         (
@@ -232,7 +283,7 @@ def test_a_disk_without_room_is_named_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=10**6))
     for make, source in ((import_release, checkpoint.released), (export_release, checkpoint.ours)):
-        with pytest.raises(OutputError, match=r"copy: needs 0\.\d GB, but 0\.0 GB are free on its disk; give a folder"):
+        with pytest.raises(OutputError, match=r"copy: needs \d\d MB, but 1 MB are free on its disk; give a folder"):
             make(source, tmp_path / "copy")
     assert list(tmp_path.iterdir()) == []
 

@@ -11,14 +11,16 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from terrascope.doctor.folders import cache_folder
 from terrascope.errors import ModelError, OutputError
 from terrascope.model import hub
-from terrascope.model.release.convert import HIERA_FILE, TOKENIZER_FILES, Progress, import_release
-from terrascope.model.release.settings import RELEASED_TYPE
-from terrascope.model.unfinished import cache_folder
+from terrascope.model.release.convert import REPORT, TOKENIZER_FILES, Progress, import_release
+from terrascope.model.release.files import list_tensors, read_json
+from terrascope.model.release.settings import HIERA_FILE, RELEASED_TYPE
 
 _READ = ("config.json", HIERA_FILE, "*.safetensors", "model.safetensors.index.json", *TOKENIZER_FILES)
 IMPORTING = "importing {} into {}, once"
+DAMAGED = "{} was damaged since it was imported, and is imported anew ({})"
 
 
 def is_released(folder: Path) -> bool:
@@ -46,8 +48,8 @@ def fetch(name: str) -> Path:
 def imported(folder: Path, progress: Progress | None = None, tell: Callable[[str], None] | None = None) -> Path:
     """The folder of a released checkpoint in our layout: made in the cache when it is first asked for.
 
-    A checkpoint whose files have changed is another one. Of several processes that ask at once, one imports it and the
-    others wait; what one that was killed has left is removed.
+    A checkpoint whose files have changed is another one, and an import that was damaged is made anew. Of several
+    processes that ask at once, one imports it and the others wait; what one that was killed has left is removed.
 
     Args:
         folder: of the released checkpoint.
@@ -63,7 +65,7 @@ def imported(folder: Path, progress: Progress | None = None, tell: Callable[[str
         status = os.stat(path)
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     target = cache_folder() / "imported" / f"{folder.resolve().name}-{digest.hexdigest()[:16]}"
-    if target.is_dir():
+    if target.is_dir() and _damage(target) is None:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,12 +76,26 @@ def imported(folder: Path, progress: Progress | None = None, tell: Callable[[str
             f"{target.parent}: cannot be written ({error.strerror}); name another folder in TERRASCOPE_CACHE"
         ) from None
     try:
+        damage = _damage(target) if target.is_dir() else None
+        if damage is not None:
+            if tell is not None:
+                tell(DAMAGED.format(target, damage))
+            shutil.rmtree(target)
         if not target.is_dir():
-            for left in target.parent.glob(f".{target.name}-*"):
-                shutil.rmtree(left, ignore_errors=True)
             if tell is not None:
                 tell(IMPORTING.format(folder, target))
             import_release(folder, target, progress=progress)
     finally:
         lock.release()
     return target
+
+
+def _damage(target: Path) -> str | None:
+    """Why an import cannot be read any more, by its files and the headers of its weights; None if it can."""
+    try:
+        for name in ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"):
+            read_json(target / name)
+        stated, found = read_json(target / REPORT).get("num_tensors"), len(list_tensors(target))
+    except ModelError as error:
+        return str(error)
+    return None if stated == found else f"{found} of {stated} tensors are left"

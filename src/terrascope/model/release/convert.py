@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from terrascope.errors import ModelError, OutputError
+from terrascope.errors import ModelError
 from terrascope.model.checkpoint import make_processor
 from terrascope.model.configuration import TerraScopeConfig
+from terrascope.model.fields import first_of
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.nano_tokenizer import CHAT_TEMPLATE
 from terrascope.model.processing import TerraScopeProcessor
 from terrascope.model.profiles import profile_named
-from terrascope.model.release.files import Stored, list_tensors, plan_shards, read_json, write_shards
+from terrascope.model.release.files import Stored, first_rows, list_tensors, plan_shards, read_json, write_shards
+from terrascope.model.release.folders import new_folder
 from terrascope.model.release.names import Source, is_dropped, released_sources
-from terrascope.model.release.settings import our_configuration
+from terrascope.model.release.settings import CONFIG_FILE, HIERA_FILE, our_configuration
+from terrascope.model.tokenizer_files import open_tokenizer
 
 Progress = Callable[[int, int], None]
 """Called with the tensors that are written, and with all."""
@@ -44,8 +47,17 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
 )
-HIERA_FILE = "grounding_encoder.json"
 REPORT = "conversion.json"
+"""What an import did, and what the release says that no configuration of ours has a place for."""
+
+_LAYERS = {
+    f"{CONFIG_FILE}: vision_config.num_hidden_layers": re.compile(r"vision_model\.encoder\.layers\.(\d+)\."),
+    f"{CONFIG_FILE}: llm_config.num_hidden_layers": re.compile(r"language_model\.model\.layers\.(\d+)\."),
+    f"{HIERA_FILE}: stages (without the file, of Hiera-L)": re.compile(
+        r"grounding_encoder\.\S+\.trunk\.blocks\.(\d+)\."
+    ),
+}
+"""Names of the tensors of layers, by the field that states how many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +91,8 @@ def import_release(
         OutputError: the target exists already or cannot be written.
     """
     source = Path(source)
-    released = read_json(source / "config.json")
-    tokenizer = read_tokenizer(source)
-    config = read_configuration(source, released, tokenizer)
+    config, tokenizer, stored, plan, added = read_release(source)
     wanted = None if dtype is None else getattr(torch, dtype)
-    stored = list_tensors(source)
-    plan, added = plan_import(config, stored)
     dropped = tuple(sorted(name for name in stored if is_dropped(name)))
     formats = Counter(stored[name].dtype for sources in plan.values() for name in {s.name for s in sources})
     config.dtype = wanted or formats.most_common(1)[0][0]
@@ -102,17 +110,48 @@ def import_release(
         }
     all_sizes = sizes | {name: t.numel() * 4 for name, t in added.items()}
     shards = plan_shards(all_sizes, max_shard_bytes)
-    with new_folder(Path(target), sum(all_sizes.values())) as folder:
+    with new_folder(target, sum(all_sizes.values())) as folder:
         write_shards(folder, shards, load, count_tensors(progress, len(sizes) + len(added)))
         config.architectures = [TerraScopeForConditionalGeneration.__name__]
         config.save_pretrained(folder)
         finish_processor(config, tokenizer).save_pretrained(folder)
-        report = {"from": RELEASED, "num_tensors": len(sizes) + len(added), "dropped": dropped, "added": sorted(added)}
+        report = {
+            "from": RELEASED,
+            "num_tensors": len(sizes) + len(added),
+            "dropped": dropped,
+            "added": sorted(added),
+            "released_config": read_json(source / CONFIG_FILE),
+            "released_tokenizer_class": _tokenizer_class(source),
+        }
         (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return Conversion(num_tensors=len(sizes) + len(added), dropped=dropped, added=tuple(sorted(added)))
 
 
 RELEASED = "a released TerraScope checkpoint (sa2va_chat)"
+
+
+def read_release(
+    source: Path,
+) -> tuple[
+    TerraScopeConfig, PreTrainedTokenizerBase, dict[str, Stored], dict[str, tuple[Source, ...]], dict[str, Tensor]
+]:
+    """All of a released checkpoint but its numbers: the configuration that it fits, its tokenizer, its tensors by the
+    headers of their files, and the plan of `plan_import`.
+
+    Raises:
+        ModelError: it cannot be imported.
+    """
+    released = read_json(source / CONFIG_FILE)
+    hiera = read_json(source / HIERA_FILE) if (source / HIERA_FILE).exists() else None
+    tokenizer = read_tokenizer(source)
+    token_ids = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in ("<IMG_CONTEXT>", "[SEG]")}
+    stored = list_tensors(source)
+    try:
+        config = our_configuration(released, hiera, token_ids)
+        plan, added = plan_import(config, stored)
+    except ModelError as error:
+        raise ModelError(f"{source}: {error}") from None
+    return config, tokenizer, stored, plan, added
 
 
 def read_tokenizer(source: Path) -> PreTrainedTokenizerBase:
@@ -125,11 +164,7 @@ def read_tokenizer(source: Path) -> PreTrainedTokenizerBase:
         for name in TOKENIZER_FILES:
             if (source / name).is_file():
                 shutil.copy(source / name, folder)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            raise ModelError(f"{source}: its tokenizer cannot be read ({reason})") from None
+        tokenizer = open_tokenizer(Path(folder), source)
     unknown = tokenizer.convert_tokens_to_ids("never a token of any vocabulary")
     lost = [token for token in NEEDED_TOKENS if tokenizer.convert_tokens_to_ids(token) in (None, unknown)]
     if lost:
@@ -146,18 +181,6 @@ def finish_processor(config: TerraScopeConfig, tokenizer: PreTrainedTokenizerBas
     return processor
 
 
-def read_configuration(
-    source: Path, released: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase
-) -> TerraScopeConfig:
-    """The configuration of ours that a released checkpoint with this `config.json` fits."""
-    hiera = read_json(source / HIERA_FILE) if (source / HIERA_FILE).exists() else None
-    token_ids = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in ("<IMG_CONTEXT>", "[SEG]")}
-    try:
-        return our_configuration(released, hiera, token_ids)
-    except ModelError as error:
-        raise ModelError(f"{source}: {error}") from None
-
-
 def plan_import(
     config: TerraScopeConfig, stored: Mapping[str, Stored]
 ) -> tuple[dict[str, tuple[Source, ...]], dict[str, Tensor]]:
@@ -166,24 +189,49 @@ def plan_import(
     Raises:
         ModelError: a tensor is missing, unknown, or of another shape than the configuration says.
     """
-    with torch.device("meta"):
-        shapes = {
-            name: tensor.shape for name, tensor in TerraScopeForConditionalGeneration(config).state_dict().items()
-        }
+    _count_layers(config, stored)
+    try:
+        with torch.device("meta"):
+            shapes = {
+                name: tensor.shape for name, tensor in TerraScopeForConditionalGeneration(config).state_dict().items()
+            }
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ModelError(f"{CONFIG_FILE}: no model can be made of it ({said})") from None
     plan = {name: sources for name in shapes if (sources := released_sources(name))}
     wanted = {source.name for sources in plan.values() for source in sources}
     lost = sorted(wanted - set(stored))
     if lost:
-        raise ModelError(f"the checkpoint lacks {lost[0]} and {len(lost) - 1} more of its {len(wanted)} tensors")
+        raise ModelError(f"its weights lack {first_of(lost, f'of its {len(wanted)} tensors')}")
     unknown = sorted(name for name in stored if name not in wanted and not is_dropped(name))
     if unknown:
-        raise ModelError(f"the checkpoint holds {unknown[0]} and {len(unknown) - 1} more tensors that no release has")
+        file = stored[unknown[0]].path.name
+        raise ModelError(f"{file}: holds {first_of(unknown, 'tensors')}, which no release has")
+    whole = next((stored[name] for name in sorted(wanted) if not stored[name].dtype.is_floating_point), None)
+    if whole is not None:
+        raise ModelError(f"{whole.path.name}: {whole.name} holds {str(whole.dtype).removeprefix('torch.')}, no weights")
     for name, sources in plan.items():
         found = sum(_num_values(stored[source.name], source) for source in sources)
         if found != shapes[name].numel() or _inner(stored[sources[0].name].shape) != _inner(tuple(shapes[name])):
             theirs = " + ".join(f"{source.name} {list(stored[source.name].shape)}" for source in sources)
-            raise ModelError(f"{theirs} does not make {name} {list(shapes[name])}, which the configuration asks for")
+            raise ModelError(
+                f"{stored[sources[0].name].path.name}: {theirs} does not make {name} {list(shapes[name])}, which the "
+                "configuration asks for"
+            )
+    heads, inputs = (stored[f"language_model.{name}.weight"] for name in ("lm_head", "model.embed_tokens"))
+    if config.tie_word_embeddings and not torch.equal(*(first_rows(matrix) for matrix in (heads, inputs))):
+        raise ModelError(f"{CONFIG_FILE}: tie_word_embeddings is true, but {heads.name} is another than {inputs.name}")
     return plan, fusion_weights(config)
+
+
+def _count_layers(config: TerraScopeConfig, stored: Mapping[str, Stored]) -> None:
+    """Refuse numbers of layers that the tensors contradict, before a model of so many is built."""
+    vlm, hiera = config.vlm_config, config.sam_config.vision_config.backbone_config
+    stated = (vlm.vision_config.num_hidden_layers, vlm.text_config.num_hidden_layers, sum(hiera.blocks_per_stage))
+    for (field, pattern), number in zip(_LAYERS.items(), stated, strict=True):
+        found = len({match[1] for match in map(pattern.match, stored) if match})
+        if found != number:
+            raise ModelError(f"{field} makes {number} layers, but the weights have {found}")
 
 
 def fusion_weights(config: TerraScopeConfig) -> dict[str, Tensor]:
@@ -208,6 +256,12 @@ def read_tensor(stored: Mapping[str, Stored], sources: Sequence[Source]) -> Tens
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+def _tokenizer_class(source: Path) -> str | None:
+    path = source / "tokenizer_config.json"
+    stated = read_json(path).get("tokenizer_class") if path.is_file() else None
+    return stated if isinstance(stated, str) else None
+
+
 def _num_values(stored: Stored, source: Source) -> int:
     return torch.Size(stored.shape).numel() // (source.rows[1] if source.rows else 1)
 
@@ -230,33 +284,3 @@ def count_tensors(progress: Progress | None, total: int) -> Callable[[int], None
             progress(done, total)
 
     return count
-
-
-@contextmanager
-def new_folder(target: Path, num_bytes: int = 0) -> Iterator[Path]:
-    """A folder beside `target` that takes its place when the block ends well, and is removed otherwise.
-
-    Raises:
-        OutputError: the target exists already, cannot be written, or its disk has no room for `num_bytes`.
-    """
-    if target.exists():
-        raise OutputError(f"{target}: exists already; give a new folder")
-    try:
-        target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.absolute().parent))
-        free = shutil.disk_usage(unfinished).free
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror}); give another folder") from None
-    try:
-        if num_bytes > free:
-            raise OutputError(
-                f"{target}: needs {num_bytes / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free on its disk; "
-                "give a folder on another one"
-            )
-        yield unfinished
-        os.chmod(unfinished, 0o755)
-        os.rename(unfinished, target)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror or error}); give another folder") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

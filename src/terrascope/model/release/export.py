@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from terrascope.errors import ModelError
 from terrascope.model.checkpoint import locate
 from terrascope.model.configuration import TerraScopeConfig
+from terrascope.model.devices import dtype_name
 from terrascope.model.release.convert import (
-    HIERA_FILE,
     MAX_SHARD_BYTES,
-    TOKENIZER_FILES,
+    REPORT,
     Conversion,
     Progress,
     count_tensors,
-    new_folder,
     num_bytes,
     read_tensor,
 )
 from terrascope.model.release.files import Stored, list_tensors, plan_shards, read_json, write_shards
+from terrascope.model.release.folders import new_folder
 from terrascope.model.release.names import Source, in_model, our_sources, released_names
-from terrascope.model.release.settings import HIERA_LARGE, RELEASED_TYPE, our_configuration
+from terrascope.model.release.settings import CONFIG_FILE, HIERA_FILE, RELEASED_TYPE, our_configuration
+from terrascope.model.release.tokens import write_tokenizer
+from terrascope.model.tokenizer_files import open_tokenizer
 
 _NOT_RELEASED = "mask_fusion."
 _NO_SIZES = (
@@ -42,7 +45,10 @@ _NO_SIZES = (
 )
 """What a configuration holds beside sizes and switches: where it comes from, and how training begins."""
 
-_LANGUAGE_EXTRAS = ("transformers_version", "dtype", "_name_or_path")
+_LANGUAGE_EXTRAS = (
+    "transformers_version", "dtype", "_name_or_path", "id2label", "label2id", "architectures", "rope_parameters",
+)  # fmt: skip
+_LANGUAGE_CLASSES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 
 
 def export_release(
@@ -54,8 +60,10 @@ def export_release(
 ) -> Conversion:
     """Write one of our checkpoints in the released layout. Importing the result gives the same weights and sizes.
 
-    The fusion of optical and SAR masks has no place there and is left out. SAM-2's image encoder is described in a file
-    of its own, `grounding_encoder.json`, because the released configuration does not.
+    The fusion of optical and SAR masks has no place there and is left out, and SAM-2's video memory is not there to be
+    written: a reader must let these tensors be missing. SAM-2's image encoder is described in a file of its own,
+    `grounding_encoder.json`, because the released configuration does not. What the configuration of an imported
+    release said beside what ours can say, such as its `auto_map`, is said again.
 
     Args:
         source: a folder written by `save_pretrained` or by `import_release`.
@@ -66,28 +74,36 @@ def export_release(
         OutputError: the target exists already or cannot be written.
     """
     source = Path(locate(os.fspath(source)))
-    config = TerraScopeConfig.from_dict(read_json(source / "config.json"))
+    if not source.is_dir():
+        raise ModelError(f"{source}: no such folder; export takes a folder with one of our checkpoints, not a hub id")
+    config = TerraScopeConfig.from_dict(read_json(source / CONFIG_FILE))
     kinds = (config.vlm_config.model_type, config.sam_config.model_type)
     if kinds != ("internvl", "sam2"):
         raise ModelError(
             f"{source}: the released layout holds an InternVL and a SAM-2, but this is {' and '.join(kinds)}"
         )
+    language = config.vlm_config.text_config.model_type
+    if language not in _LANGUAGE_CLASSES:
+        raise ModelError(f"{source}: the released layout holds a Qwen as its language model, but this is {language!r}")
     _check_sizes(config, source)
     stored = {in_model(name): tensor for name, tensor in list_tensors(source).items()}
     plan = _plan(stored, source)
     sizes = {name: sum(num_bytes(stored[s.name], s) for s in sources) for name, sources in plan.items()}
     shards = plan_shards(sizes, max_shard_bytes)
 
+    dtype = Counter(stored[s.name].dtype for sources in plan.values() for s in sources).most_common(1)[0][0]
+    kept = read_json(source / REPORT) if (source / REPORT).is_file() else {}
+    tokenizer = open_tokenizer(source)
+
     def load(name: str) -> Tensor:
         return read_tensor(stored, plan[name])
 
-    with new_folder(Path(target), sum(sizes.values())) as folder:
+    with new_folder(target, sum(sizes.values())) as folder:
         write_shards(folder, shards, load, count_tensors(progress, len(plan)))
-        _write_json(folder / "config.json", released_configuration(config))
+        said = _over(kept.get("released_config"), released_configuration(config, dtype))
+        _write_json(folder / CONFIG_FILE, said)
         _write_json(folder / HIERA_FILE, hiera_sizes(config))
-        for name in TOKENIZER_FILES:
-            if (source / name).is_file():
-                shutil.copy(source / name, folder)
+        write_tokenizer(tokenizer, folder, kept.get("released_tokenizer_class"))
     left_out = tuple(sorted(name for name in stored if name.startswith(_NOT_RELEASED)))
     return Conversion(num_tensors=len(plan), dropped=left_out, added=())
 
@@ -135,11 +151,24 @@ def _plan(stored: Mapping[str, Stored], source: Path) -> dict[str, tuple[Source,
     return plan
 
 
-def released_configuration(config: TerraScopeConfig) -> dict[str, Any]:
-    """`config.json` of the released layout."""
+def _over(before: Any, now: dict[str, Any]) -> dict[str, Any]:
+    """What is said now, and of what was said before that which nothing is said about now."""
+    merged = dict(before) if isinstance(before, dict) else {}
+    for key, value in now.items():
+        merged[key] = _over(merged.get(key), value) if isinstance(value, dict) else value
+    return merged
+
+
+def released_configuration(config: TerraScopeConfig, dtype: torch.dtype | None = None) -> dict[str, Any]:
+    """`config.json` of the released layout, in the words of transformers 4; `dtype` is that of the weights."""
     vision, text = config.vlm_config.vision_config, config.vlm_config.text_config
     language = {key: value for key, value in text.to_dict().items() if key not in _LANGUAGE_EXTRAS}
-    return {
+    rope = dict(text.rope_parameters)
+    language["architectures"] = [_LANGUAGE_CLASSES[text.model_type]]
+    language["rope_theta"] = rope.pop("rope_theta")
+    language["rope_scaling"] = rope if rope["rope_type"] != "default" else None
+    stated = {} if dtype is None else {"torch_dtype": dtype_name(dtype)}
+    return stated | {
         "architectures": ["Sa2VAChatModel"],
         "model_type": RELEASED_TYPE,
         "template": "qwen_chat",
@@ -163,16 +192,17 @@ def released_configuration(config: TerraScopeConfig) -> dict[str, Any]:
             "qk_normalization": vision.use_qk_norm,
             "norm_type": vision.norm_type,
             "layer_norm_eps": vision.layer_norm_eps,
+            "architectures": ["InternVisionModel"],
             "model_type": "intern_vit_6b",
         },
-        "llm_config": language,
+        "llm_config": language | stated,
     }
 
 
 def hiera_sizes(config: TerraScopeConfig) -> dict[str, Any]:
-    """Sizes of SAM-2's image encoder under the names of `HIERA_LARGE`."""
+    """Sizes of SAM-2's image encoder, as `grounding_encoder.json` states them."""
     hiera = config.sam_config.vision_config.backbone_config
-    sizes = {
+    return {
         "embed_dim": hiera.hidden_size,
         "num_heads": hiera.num_attention_heads,
         "stages": hiera.blocks_per_stage,
@@ -180,8 +210,6 @@ def hiera_sizes(config: TerraScopeConfig) -> dict[str, Any]:
         "window_pos_embed_bkg_spatial_size": hiera.window_positional_embedding_background_size,
         "window_spec": hiera.window_size_per_stage,
     }
-    assert sizes.keys() == HIERA_LARGE.keys()
-    return sizes
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

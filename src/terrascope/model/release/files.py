@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from terrascope.errors import ModelError
+from terrascope.model.fields import first_of
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -49,7 +50,7 @@ def read_json(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file; a checkpoint needs it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(found, dict):
         raise ModelError(f"{path}: holds no JSON object")
@@ -81,7 +82,7 @@ def list_tensors(folder: Path) -> dict[str, Stored]:
             tensors[name] = stored
     lost = sorted(set(weight_map or ()) - set(tensors))
     if lost:
-        raise ModelError(f"{folder / INDEX}: names {lost[0]} and {len(lost) - 1} more tensors that no shard holds")
+        raise ModelError(f"{folder / INDEX}: names {first_of(lost, 'tensors')}, but no shard holds it")
     return tensors
 
 
@@ -99,6 +100,19 @@ def _header(path: Path) -> dict[str, Stored]:
         raise ModelError(f"{path}: holds numbers in the unknown format {error.args[0]}") from None
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: is damaged or cut short ({error})") from None
+
+
+def first_rows(stored: Stored, num: int = 64) -> Tensor:
+    """The first rows of a matrix, enough to tell it from another one."""
+    with safe_open(stored.path, framework="pt") as file:
+        return file.get_slice(stored.name)[:num]
+
+
+def in_bytes(number: int) -> str:
+    """A number of bytes as people read it: 16.4 GB, 23 MB, 4 kB."""
+    if number >= 1e9:
+        return f"{number / 1e9:.1f} GB"
+    return f"{number / 1e6:.0f} MB" if number >= 1e6 else f"{-(-number // 1000)} kB"
 
 
 def plan_shards(sizes: Mapping[str, int], max_bytes: int) -> list[list[str]]:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import AutoConfig, InternVLConfig, InternVLVisionConfig, Sam2Config, Sam2VisionConfig
+from huggingface_hub.errors import StrictDataclassError
+from transformers import (
+    AutoConfig,
+    InternVLConfig,
+    InternVLVisionConfig,
+    PreTrainedConfig,
+    Sam2Config,
+    Sam2VisionConfig,
+)
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.sam2.configuration_sam2 import (
     Sam2HieraDetConfig,
     Sam2MaskDecoderConfig,
@@ -14,23 +24,17 @@ from transformers.models.sam2.configuration_sam2 import (
 
 from terrascope.errors import ModelError
 from terrascope.model.configuration import TerraScopeConfig
+from terrascope.model.fields import read_fields
 from terrascope.model.profiles import profile_named
+from terrascope.model.release.schema import Hiera, Released
 
 RELEASED_TYPE = "sa2va_chat"
+CONFIG_FILE = "config.json"
+HIERA_FILE = "grounding_encoder.json"
+"""Sizes of SAM-2's image encoder. The released configuration leaves them out, and without this file they are those of
+Hiera-L."""
 
-HIERA_LARGE: dict[str, Any] = {
-    "embed_dim": 144,
-    "num_heads": 2,
-    "stages": [2, 6, 36, 4],
-    "global_att_blocks": [23, 33, 43],
-    "window_pos_embed_bkg_spatial_size": [7, 7],
-    "window_spec": [8, 4, 16, 8],
-}
-"""SAM-2's image encoder of the released weights. Their configuration leaves it out; a file `grounding_encoder.json`
-beside it may name another."""
-
-_VISION_FIELDS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "patch_size")
-_VISION_DEFAULTS = {"norm_type": "layer_norm", "layer_norm_eps": 1e-6, "qk_normalization": False}
+_NO_SIZES = ("model_type", "architectures", "auto_map", "dtype", "torch_dtype", "_name_or_path", "transformers_version")
 
 
 def our_configuration(
@@ -40,74 +44,80 @@ def our_configuration(
 
     Args:
         released: its `config.json`.
-        hiera: sizes of SAM-2's image encoder, under the names of `HIERA_LARGE`; None for those.
+        hiera: its `grounding_encoder.json`; None if it has none.
         token_ids: ids of `<IMG_CONTEXT>` and `[SEG]` in its tokenizer.
 
     Raises:
-        ModelError: a field is missing, or names what no released checkpoint has.
+        ModelError: a field is missing, is none, or names what no released checkpoint has.
     """
-    if released.get("model_type") != RELEASED_TYPE:
+    if "model_type" not in released:
+        raise ModelError(f"{CONFIG_FILE}: lacks model_type, which is {RELEASED_TYPE!r} in a released checkpoint")
+    if released["model_type"] != RELEASED_TYPE:
         raise ModelError(
-            f"model_type is {released.get('model_type')!r}, but a released checkpoint says {RELEASED_TYPE!r}"
+            f"{CONFIG_FILE}: model_type is {released['model_type']!r}, but a released checkpoint says {RELEASED_TYPE!r}"
         )
-    try:
-        vlm = _internvl(released, token_ids["<IMG_CONTEXT>"])
-        sam = _sam2(HIERA_LARGE | dict(hiera or {}))
-        tiles = (released["min_dynamic_patch"], released["max_dynamic_patch"])
-    except KeyError as error:
-        raise ModelError(f"config.json lacks {error.args[0]!r}, which a released checkpoint states") from None
-    if released.get("select_layer", -1) != -1 or released.get("ps_version", "v2") != "v2":
-        raise ModelError("config.json: only select_layer -1 and ps_version 'v2' are known of released checkpoints")
+    theirs = read_fields(Released, dict(released), CONFIG_FILE)
+    encoder = read_fields(Hiera, dict(hiera or {}), HIERA_FILE)
     return TerraScopeConfig(
-        vlm_config=vlm,
-        sam_config=sam,
+        vlm_config=_internvl(theirs, _language(released["llm_config"]), token_ids["<IMG_CONTEXT>"]),
+        sam_config=_sam2(encoder),
         seg_token_id=token_ids["[SEG]"],
-        min_tiles=tiles[0],
-        max_tiles=tiles[1] if released.get("dynamic_image_size", True) else 1,
+        min_tiles=theirs.min_dynamic_patch if theirs.dynamic_image_size else 1,
+        max_tiles=theirs.max_dynamic_patch if theirs.dynamic_image_size else 1,
         **profile_named("release").model,
     )
 
 
-def _internvl(released: Mapping[str, Any], image_token_id: int) -> InternVLConfig:
-    theirs = _VISION_DEFAULTS | dict(released["vision_config"])
-    size, patch = released["force_image_size"], theirs["patch_size"]
-    vision = InternVLVisionConfig(
-        **{field: theirs[field] for field in _VISION_FIELDS},
-        image_size=size,
-        attention_bias=theirs["qkv_bias"],
-        use_qk_norm=theirs["qk_normalization"],
-        norm_type=theirs["norm_type"],
-        layer_norm_eps=theirs["layer_norm_eps"],
-    )
-    language = dict(released["llm_config"])
-    kind = language.pop("model_type")
-    for field in ("architectures", "auto_map", "torch_dtype", "_name_or_path", "transformers_version"):
-        language.pop(field, None)
-    try:
-        text = AutoConfig.for_model(kind, **language)
-    except ValueError:
-        raise ModelError(f"config.json: the language model is of the unknown type {kind!r}") from None
+def _internvl(theirs: Released, text: PreTrainedConfig, image_token_id: int) -> InternVLConfig:
+    vision = theirs.vision_config
+    text.tie_word_embeddings = theirs.tie_word_embeddings
     return InternVLConfig(
-        vision_config=vision,
+        vision_config=InternVLVisionConfig(
+            hidden_size=vision.hidden_size,
+            num_hidden_layers=vision.num_hidden_layers,
+            num_attention_heads=vision.num_attention_heads,
+            intermediate_size=vision.intermediate_size,
+            patch_size=vision.patch_size,
+            image_size=theirs.force_image_size,
+            attention_bias=vision.qkv_bias,
+            use_qk_norm=vision.qk_normalization,
+            norm_type=vision.norm_type,
+            layer_norm_eps=vision.layer_norm_eps,
+        ),
         text_config=text,
         image_token_id=image_token_id,
-        image_seq_length=int((size // patch * released["downsample_ratio"]) ** 2),
-        downsample_ratio=released["downsample_ratio"],
-        tie_word_embeddings=bool(released.get("tie_word_embeddings", False)),
+        image_seq_length=round(theirs.token_grid) ** 2,
+        downsample_ratio=theirs.downsample_ratio,
+        tie_word_embeddings=theirs.tie_word_embeddings,
     )
 
 
-def _sam2(hiera: Mapping[str, Any]) -> Sam2Config:
-    widths = [hiera["embed_dim"] * 2**stage for stage in range(len(hiera["stages"]))]
+def _language(stated: Mapping[str, Any]) -> PreTrainedConfig:
+    """The language model's configuration: beside the sizes, what the library reads of it."""
+    # A copy: the library writes into what it is given.
+    fields = copy.deepcopy({key: value for key, value in stated.items() if key not in _NO_SIZES})
+    try:
+        text = AutoConfig.for_model(stated["model_type"], **fields)
+        rope_type = text.rope_parameters["rope_type"]
+        if rope_type != "default" and rope_type not in ROPE_INIT_FUNCTIONS:
+            raise ValueError(f"rope_scaling is of the unknown type {rope_type!r}")
+    except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:
+        said = " ".join(str(error.args[0] if error.args else error).split())[:200]
+        raise ModelError(f"{CONFIG_FILE}: llm_config is none of a {stated['model_type']} ({said})") from None
+    return text
+
+
+def _sam2(hiera: Hiera) -> Sam2Config:
+    widths = hiera.widths
     backbone = Sam2HieraDetConfig(
-        hidden_size=hiera["embed_dim"],
-        num_attention_heads=hiera["num_heads"],
-        blocks_per_stage=list(hiera["stages"]),
+        hidden_size=hiera.embed_dim,
+        num_attention_heads=hiera.num_heads,
+        blocks_per_stage=hiera.stages,
         embed_dim_per_stage=widths,
-        num_attention_heads_per_stage=[hiera["num_heads"] * 2**stage for stage in range(len(widths))],
-        window_size_per_stage=list(hiera["window_spec"]),
-        window_positional_embedding_background_size=list(hiera["window_pos_embed_bkg_spatial_size"]),
-        global_attention_blocks=list(hiera["global_att_blocks"]),
+        num_attention_heads_per_stage=[hiera.num_heads * 2**stage for stage in range(len(widths))],
+        window_size_per_stage=hiera.window_spec,
+        window_positional_embedding_background_size=hiera.window_pos_embed_bkg_spatial_size,
+        global_attention_blocks=hiera.global_att_blocks,
     )
     return Sam2Config(
         vision_config=Sam2VisionConfig(backbone_config=backbone, backbone_channel_list=widths[::-1]),
