@@ -21,9 +21,10 @@ from alone import cpu_name
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from scipy import ndimage
-from scoring import MIN_COVERAGE, StepScore, bootstrap, score_step
+from scoring import MIN_COVERAGE, StepScore, score_step
 from sklearn.ensemble import RandomForestClassifier
 
+from terrascope.bench.statistics import bootstrap
 from terrascope.landcover import UNLABELLED
 from terrascope.rasters.sensors import render
 from terrascope.scene import Observation

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from scoring import MIN_COVERAGE, Interval, StepScore, bootstrap
+from scoring import MIN_COVERAGE, StepScore
 
+from terrascope.bench.statistics import Interval, bootstrap
 from terrascope.tasks import TASKS
 
 Item = TypeVar("Item")

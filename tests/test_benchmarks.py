@@ -73,18 +73,6 @@ def test_a_missing_step_counts_nothing_and_a_surplus_step_is_passed_over() -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "unit", "value"),
-    [
-        ("34%", "%", 34.0), ("less than 1%", "%", 1.0), ("12 ha", "m2", 120_000.0), ("1.5 km2", "m2", 1_500_000.0),
-        ("900 m2", "m2", 900.0), ("1.2 km", "m", 1200.0), ("7", "count", 7.0), ("7 buildings", "count", 7.0),
-        ("12 ha", "%", None), ("34%", "m", None), ("water", "count", None), ("", "%", None),
-    ],
-)  # fmt: skip
-def test_a_free_number_is_read_in_its_unit(text: str, unit: str, value: float | None) -> None:
-    assert scoring.read_value(text, unit) == (None if value is None else pytest.approx(value))
-
-
-@pytest.mark.parametrize(
     ("question", "answer", "right"),
     [
         (ask("Yes"), "yes.", True),
@@ -112,17 +100,6 @@ def test_an_answer_without_its_letter_or_number_is_unparsable() -> None:
     assert [scoring.is_unparsable(choice, text) for text in ("B", "34%", "")] == [False, True, True]
     assert [scoring.is_unparsable(number, text) for text in ("3%", "3 ha", "")] == [False, True, True]
     assert [scoring.is_unparsable(word, text) for text in ("Yes", "perhaps", "")] == [False, False, True]
-
-
-def test_the_interval_resamples_groups() -> None:
-    apart = scoring.bootstrap([0.0, 1.0] * 50, [str(i) for i in range(100)])
-    assert apart.mean == 0.5 and apart.num == 100
-    assert 0.38 < apart.low < 0.45 and 0.55 < apart.high < 0.62
-    # The same values in two groups: the mean of a resample is 0, a half or 1.
-    together = scoring.bootstrap([0.0] * 50 + [1.0] * 50, ["a"] * 50 + ["b"] * 50)
-    assert (together.low, together.mean, together.high) == (0.0, 0.5, 1.0)
-    nothing = scoring.bootstrap([], [])
-    assert math.isnan(nothing.mean) and f"{nothing:.2f}" == "-"
 
 
 def test_the_features_are_values_means_and_deviations() -> None:

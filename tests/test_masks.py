@@ -105,9 +105,14 @@ def test_damaged_run_length_code_is_refused_or_fills_its_size(mask: Mask, data: 
     cut = data.draw(st.integers(0, len(rle["counts"])))
     rle["counts"] = rle["counts"][:cut] + data.draw(st.text(alphabet, max_size=3))
     try:
-        assert masks.decode_rle(rle).shape == mask.shape
+        decoded = masks.decode_rle(rle)
     except SceneError as error:
         assert "counts" in str(error)
+        with pytest.raises(SceneError, match="counts"):
+            masks.runs_of_rle(rle)
+    else:
+        assert decoded.shape == mask.shape
+        assert masks.count_of_runs(masks.runs_of_rle(rle)) == decoded.sum()
 
 
 @pytest.mark.parametrize(
@@ -125,8 +130,39 @@ def test_damaged_run_length_code_is_refused_or_fills_its_size(mask: Mask, data: 
     ],
 )
 def test_wrong_run_length_code(rle: dict[str, object], message: str) -> None:
-    with pytest.raises(SceneError, match=message):
-        masks.decode_rle(rle)
+    for read in (masks.decode_rle, masks.runs_of_rle):
+        with pytest.raises(SceneError, match=message):
+            read(rle)
+
+
+@given(mask_pairs)
+def test_overlap_from_run_length_code(pair: tuple[Mask, Mask]) -> None:
+    a, b = (masks.runs_of_rle(masks.encode_rle(mask)) for mask in pair)
+    assert masks.iou_of_runs(a, b) == pytest.approx(masks.iou(*pair), abs=1e-12)
+    assert masks.count_of_runs(a) == pair[0].sum()
+
+
+@pytest.mark.parametrize("density", [0.0, 0.001, 0.5, 1.0])
+def test_overlap_from_long_run_length_code(density: float) -> None:
+    rng = np.random.default_rng(6)
+    a, b = rng.random((700, 900)) < density, rng.random((700, 900)) < 0.3
+    runs = [masks.runs_of_rle(masks.encode_rle(mask)) for mask in (a, b)]
+    assert masks.iou_of_runs(*runs) == pytest.approx(masks.iou(a, b), abs=1e-12)
+    theirs = coco.iou([coco.encode(np.asfortranarray(a.view(np.uint8)))], [coco.encode(np.asfortranarray(b))], [0])
+    if density:
+        assert masks.iou_of_runs(*runs) == pytest.approx(float(theirs[0, 0]), abs=1e-12)
+
+
+def test_ends_of_runs_are_those_of_the_columns() -> None:
+    ends = masks.runs_of_rle(masks.encode_rle(draw("#..", "#.#")))
+    assert ends.tolist() == [0, 2, 5, 6]
+    assert masks.runs_of_rle({"size": [0, 3], "counts": ""}).tolist() == []
+
+
+def test_run_length_codes_of_two_sizes_are_not_compared() -> None:
+    a, b = (masks.runs_of_rle(masks.encode_rle(np.ones((3, width), bool))) for width in (3, 4))
+    with pytest.raises(ValueError, match="one shape"):
+        masks.iou_of_runs(a, b)
 
 
 @given(tiny_masks)

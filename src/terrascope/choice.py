@@ -48,7 +48,7 @@ def _gap(answer: str, option: str) -> float | None:
     here, there = _part(said), _part(offered)
     if here and there:
         return math.dist(here, there)
-    one, other = _quantity(said), _quantity(offered)
+    one, other = quantity_in(said), quantity_in(offered)
     if one is None or other is None or one[0] != other[0]:
         return None
     if one[0] in ("area", "length"):
@@ -75,7 +75,7 @@ def _part(text: str) -> tuple[int, int] | None:
     return None
 
 
-def _quantity(text: str) -> tuple[str, float] | None:
+def quantity_in(text: str) -> tuple[str, float] | None:
     """The kind and value of the one number of a text: share (%), area (m2), length (m) or count."""
     numbers = stated_numbers(text)
     if numbers:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 from typer.core import TyperGroup
 
-from terrascope import __version__, data_commands
+from terrascope import __version__, bench_commands, data_commands
 from terrascope.command_options import AnswerOptions, AsJson, Model, SceneOptions, files_of, with_options
 from terrascope.errors import ModelError, SceneError
 from terrascope.usage import end_command
@@ -48,6 +48,7 @@ app = typer.Typer(
 train = typer.Typer(help="Train a model.", no_args_is_help=True)
 app.add_typer(train, name="train")
 app.add_typer(data_commands.app, name="data")
+app.add_typer(bench_commands.app, name="bench")
 
 
 def _print_version(wanted: bool) -> None:

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, Optional, get_type_hints
 
 import typer
 
+from terrascope.errors import SampleError
+
 # typer reads these at run time, and its own form of an option that may be missing is Optional.
 Optical = Annotated[
     Optional[list[str]],  # noqa: UP045
@@ -158,6 +160,26 @@ def files_of(value: str) -> str | list[str]:
     if "," not in value or Path(value).exists():
         return value
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def read_source(text: str) -> dict[str, Any]:
+    """`NAME=DIR,OPTION=VALUE,...` or `OTHER:NAME=DIR,...` as a recipe has it.
+
+    Raises:
+        SampleError: it is neither; the sentence says how to write it.
+    """
+    name, equals, rest = text.partition("=")
+    called, colon, kind = name.partition(":")
+    if not (name and equals and rest):
+        raise SampleError(f"--source {text}: give the name of a data set and its folder, as NAME=DIR")
+    root, *more = rest.split(",")
+    options: dict[str, str] = {}
+    for part in more:
+        option, equals, value = part.partition("=")
+        if not (option and equals):
+            raise SampleError(f"--source {text}: {part!r} is no option; write it as OPTION=VALUE")
+        options[option] = value
+    return {"name": called, "kind": kind if colon else None, "root": root, "options": options}
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from terrascope.command_options import AsJson
+from terrascope.command_options import AsJson, read_source
 from terrascope.errors import SampleError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def build(
 
         values = read_recipe_file(recipe) if recipe is not None else {}
         typed = {
-            "sources": [_read_source(text) for text in source] if source else None,
+            "sources": [read_source(text) for text in source] if source else None,
             "levels": level or None,
             "split": split,
             "seed": seed,
@@ -301,22 +301,6 @@ def export(
         typer.echo(f"left out: {_list(done.left_out)}")
 
 
-def _read_source(text: str) -> dict[str, Any]:
-    """`NAME=DIR,OPTION=VALUE,...` or `OTHER:NAME=DIR,...` as a recipe has it."""
-    name, equals, rest = text.partition("=")
-    called, colon, kind = name.partition(":")
-    if not (name and equals and rest):
-        raise SampleError(f"--source {text}: give the name of a data set and its folder, as NAME=DIR")
-    root, *more = rest.split(",")
-    options: dict[str, str] = {}
-    for part in more:
-        option, equals, value = part.partition("=")
-        if not (option and equals):
-            raise SampleError(f"--source {text}: {part!r} is no option; write it as OPTION=VALUE")
-        options[option] = value
-    return {"name": called, "kind": kind if colon else None, "root": root, "options": options}
-
-
 def _overrule(
     writer: Any, *, kind: str | None, endpoint: str | None, model: str | None, cache: Path | None
 ) -> dict[str, Any] | None:
@@ -348,7 +332,7 @@ def _reader(store: Store, places: Sequence[str] | None) -> Callable[[str, str], 
     built_from = {one["name"]: one for one in store.manifest["recipe"]["sources"]} if store.manifest else {}
     opened: dict[str, Source] = {}
     for text in places or ():
-        one = _read_source(text)
+        one = read_source(text)
         built = built_from.get(one["name"], {})
         given = {"kind": one["kind"] or built.get("kind"), "options": one["options"] or built.get("options", {})}
         opened[one["name"]] = Recipe.of({"sources": [{**one, **given}]}, "--read").sources[0].opened()
@@ -372,6 +356,8 @@ def _making(store: Store) -> Making:
     if manifest is None:
         raise SampleError(f"{store.path}: a file of its own has no card; give the folder of a data set")
     recipe, total = manifest["recipe"], manifest["total"]
+    if "levels" not in recipe:
+        raise SampleError(f"{store.path}: a benchmark has no card; leave --card out to count what is in it")
     writer = recipe["writer"]
     settings = {
         "levels": ", ".join(recipe["levels"]),

@@ -48,15 +48,7 @@ def decode_rle(rle: dict[str, Any]) -> Mask:
     Raises:
         SceneError: a field is missing, or the runs do not fill the size.
     """
-    try:
-        height, width = (int(side) for side in rle["size"])
-        counts = rle["counts"]
-        text = counts if isinstance(counts, bytes) else counts.encode("ascii")
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise SceneError('a run-length mask needs "size": [height, width] and "counts": text') from None
-    wrong = SceneError(f'the "counts" of a run-length mask do not fill its "size" of {height} x {width} pixels')
-    if min(height, width) < 0:
-        raise wrong
+    height, width, text = _checked_rle(rle)
     try:
         pixels = np.empty(height * width, np.bool_)
     except (MemoryError, ValueError):
@@ -65,15 +57,80 @@ def decode_rle(rle: dict[str, Any]) -> Mask:
     for runs in _runs(text):
         stop = filled + int(runs.sum())
         if (runs < 0).any() or stop > len(pixels):
-            raise wrong
+            raise _wrong_rle(height, width)
         values = np.full(len(runs), value)
         values[1::2] = not value
         pixels[filled:stop] = np.repeat(values, runs)
         filled, value = stop, value ^ bool(len(runs) % 2)
     if filled != len(pixels):
-        raise wrong
+        raise _wrong_rle(height, width)
     columns = pixels.reshape(width, height)
     return cv2.transpose(columns.view(np.uint8)).reshape(height, width).view(np.bool_) if pixels.size else columns.T
+
+
+def runs_of_rle(rle: dict[str, Any]) -> NDArray[np.int64]:
+    """Where the runs of COCO's compressed run-length code end: int64 `[num_runs]`, down the columns, False first.
+
+    For what needs no pixels, as `iou_of_runs`: a tenth of the time that decoding takes.
+
+    Raises:
+        SceneError: a field is missing, or the runs do not fill the size.
+    """
+    height, width, text = _checked_rle(rle)
+    parts = list(_runs(text))
+    runs = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    ends = np.cumsum(runs)
+    # The sum of damaged runs may overflow and seem to fit.
+    is_wrong = (runs < 0).any() or (runs > height * width).any()
+    if is_wrong or (ends[-1] if len(ends) else 0) != height * width:
+        raise _wrong_rle(height, width)
+    return ends
+
+
+def count_of_runs(ends: NDArray[np.int64]) -> int:
+    """Number of True pixels of a mask from `runs_of_rle`."""
+    return int(ends[1::2].sum() - ends[0 : len(ends) - 1 : 2].sum())
+
+
+def iou_of_runs(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
+    """Intersection over union, 0 to 1, of two masks of one grid from `runs_of_rle`; two empty masks agree: 1.0.
+
+    Raises:
+        ValueError: the masks do not have the same number of pixels.
+    """
+    if (a[-1] if len(a) else 0) != (b[-1] if len(b) else 0):
+        raise ValueError("masks of one scene must have one shape, got run-length codes of different sizes")
+    few, many = (a, b) if len(a) < len(b) else (b, a)
+    starts, ends = many[0 : len(many) - 1 : 2], many[1::2]
+    num_before = np.concatenate([[0], np.cumsum(ends - starts)])
+    # True pixels of the one before each end of the other: of all its runs that have ended, and of one that has not.
+    num_ended = np.searchsorted(many, few, side="right")
+    begun = np.where(num_ended % 2, few - many[num_ended - 1], 0) if len(many) else 0
+    num_true = num_before[num_ended // 2] + begun
+    num_both = int(num_true[1::2].sum() - num_true[0 : len(few) - 1 : 2].sum())
+    num_either = int(num_before[-1]) + count_of_runs(few) - num_both
+    return num_both / num_either if num_either else 1.0
+
+
+def _checked_rle(rle: dict[str, Any]) -> tuple[int, int, bytes]:
+    """Height, width and code.
+
+    Raises:
+        SceneError: a field is missing, or a side is negative.
+    """
+    try:
+        height, width = (int(side) for side in rle["size"])
+        counts = rle["counts"]
+        text = counts if isinstance(counts, bytes) else counts.encode("ascii")
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise SceneError('a run-length mask needs "size": [height, width] and "counts": text') from None
+    if min(height, width) < 0:
+        raise _wrong_rle(height, width)
+    return height, width, text
+
+
+def _wrong_rle(height: int, width: int) -> SceneError:
+    return SceneError(f'the "counts" of a run-length mask do not fill its "size" of {height} x {width} pixels')
 
 
 def _runs(text: bytes) -> Iterator[NDArray[np.int64]]:
@@ -91,10 +148,17 @@ def _runs(text: bytes) -> Iterator[NDArray[np.int64]]:
         if digits.max() > 63 or not len(ends) or lengths.max() > 8:
             yield np.full(1, -1)
             return
-        runs = np.where(digits[ends] & 0x10, np.int64(-1) << 5 * lengths, 0)
-        for place in range(int(lengths.max())):
-            longer = np.flatnonzero(lengths > place)
-            runs[longer] += (digits[ends[longer] - lengths[longer] + 1 + place] & 0x1F).astype(np.int64) << 5 * place
+        last = digits[ends]
+        runs = last.astype(np.int64) - ((last & 0x10).astype(np.int64) << 1)
+        longest = int(lengths.max())
+        if longest > 1:
+            # Few numbers have several characters: runs longer or shorter by 16 pixels than the one two before.
+            longer = np.flatnonzero(lengths > 1)
+            runs[longer] <<= 5 * (lengths[longer] - 1)
+            for place in range(longest - 1):
+                longer = longer[lengths[longer] > place + 1]
+                low = digits[ends[longer] - lengths[longer] + 1 + place] & 0x1F
+                runs[longer] += low.astype(np.int64) << 5 * place
         for first in (0, 1):
             # The very first number has no part in the differences.
             deltas = runs[first + 2 * (num_runs + first == 0) :: 2]

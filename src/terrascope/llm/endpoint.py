@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel
@@ -42,6 +42,25 @@ class Reply(Generic[Parsed]):
     faults: tuple[str, ...] = ()
     input_tokens: int = 0
     output_tokens: int = 0
+    cost_usd: float | None = None
+    from_cache: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One turn of a conversation: who speaks, what is said, and the PNG files that are shown before it."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    images: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a model wrote freely, whether it was cut off at the limit of its length, and what was spent now."""
+
+    text: str
+    cut_off: bool = False
     cost_usd: float | None = None
     from_cache: bool = False
 
@@ -181,8 +200,36 @@ class Endpoint:
             from_cache=not spent.num_sent,
         )
 
+    def say(self, turns: Sequence[Turn]) -> Said:
+        """Let the model write freely, once; what it writes is kept in the cache under all that led to it.
+
+        Args:
+            turns: of the conversation so far; the last one is the user's.
+
+        Raises:
+            NoReply: there is no reply.
+            EndpointError: the run cannot go on: the key, the model or the address is wrong, or the server is gone.
+        """
+        shown = [[hashlib.sha256(png).hexdigest() for png in turn.images] for turn in turns]
+        said = [
+            {"role": turn.role, "text": turn.text, "images": hashes} for turn, hashes in zip(turns, shown, strict=True)
+        ]
+        request = hash_request(
+            {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_tokens, "turns": said}
+        )
+        messages = [_message(turn) for turn in turns]
+        spent = _Spent()
+        raw, is_new = self._ask(request, messages, None, spent)
+        self._keep([(request, raw)] if is_new else [])
+        return Said(
+            text=raw.text,
+            cut_off=raw.cut_off,
+            cost_usd=self._cost_usd(spent.sent_input_tokens, spent.sent_output_tokens),
+            from_cache=not is_new,
+        )
+
     def _ask(
-        self, request: str, messages: Sequence[dict[str, Any]], schema: type[BaseModel], spent: _Spent
+        self, request: str, messages: Sequence[dict[str, Any]], schema: type[BaseModel] | None, spent: _Spent
     ) -> tuple[RawReply, bool]:
         """One reply, from the cache or, True, from the server."""
         started = time.monotonic()
@@ -262,6 +309,12 @@ def word_faults(faults: Sequence[str]) -> str:
     """The message that sends a reply back."""
     listed = "\n".join(f"{number}. {fault}" for number, fault in enumerate(faults, 1))
     return f"Your reply cannot be used:\n{listed}\nWrite the whole reply again with these faults mended."
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    if not turn.images:
+        return {"role": turn.role, "content": turn.text}
+    return {"role": turn.role, "content": [*map(_image, turn.images), {"type": "text", "text": turn.text}]}
 
 
 def _image(png: bytes) -> dict[str, Any]:

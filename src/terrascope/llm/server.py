@@ -49,23 +49,26 @@ class Dialect:
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     temperature: bool = True
 
-    def plainer(self, complaint: str) -> Dialect | None:
-        """The next dialect to try after a complaint; None if there is none."""
+    def plainer(self, complaint: str, *, is_free: bool = False) -> Dialect | None:
+        """The next dialect to try after a complaint; None if there is none. Of a free text, no form is asked."""
         if self.limit == "max_tokens" and "max_completion_tokens" in complaint:
             return replace(self, limit="max_completion_tokens")
         if self.temperature and "temperature" in complaint:
             return replace(self, temperature=False)
-        if self.form == "text":
+        if self.form == "text" or is_free:
             return None
         return replace(self, form="json_object" if self.form == "json_schema" else "text")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """A request before it is worded for a server: messages, the first of which is the system's, and what is wanted."""
+    """A request before it is worded for a server: messages, and what is wanted.
+
+    With a schema, the first message is the system's; None for a free text.
+    """
 
     messages: Sequence[Message]
-    schema: type[BaseModel]
+    schema: type[BaseModel] | None
     temperature: float | None
     max_tokens: int
 
@@ -100,7 +103,7 @@ def exchange(address: Address, wish: Wish, tell: Callable[[str, float, RawReply 
             reply = _send(address, wish, dialect)
         except Complaint as error:
             tell("request rejected", monotonic() - started, None)
-            plainer = dialect.plainer(str(error))
+            plainer = dialect.plainer(str(error), is_free=wish.schema is None)
             if plainer is not None:
                 dialect = plainer
                 continue
@@ -153,10 +156,12 @@ def _word(wish: Wish, dialect: Dialect) -> dict[str, Any]:
     """The fields of a request in a dialect."""
     from openai import pydantic_function_tool
 
-    strict: dict[str, Any] = dict(pydantic_function_tool(wish.schema)["function"]["parameters"])
     fields: dict[str, Any] = {dialect.limit: wish.max_tokens}
     if dialect.temperature and wish.temperature is not None:
         fields["temperature"] = wish.temperature
+    if wish.schema is None:
+        return {**fields, "messages": list(wish.messages)}
+    strict: dict[str, Any] = dict(pydantic_function_tool(wish.schema)["function"]["parameters"])
     if dialect.form == "json_schema":
         form = {"name": wish.schema.__name__, "schema": strict, "strict": True}
         fields["response_format"] = {"type": "json_schema", "json_schema": form}

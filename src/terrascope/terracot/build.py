@@ -171,7 +171,16 @@ def build(
             _remove_unfinished(out)
         total = add_up(finished[number] for number in range(len(plan.shards)))
         usage = summarize(out / CALLS) if (out / CALLS).exists() else None
-        _write_manifest(plan, out, total, finished, usage)
+        write_manifest(
+            out,
+            recipe=recipe.public(),
+            plan=plan.digest,
+            num_chips=Counter(chip.source for chip in plan.chips),
+            skipped=plan.skipped,
+            total=total,
+            shards={plan.shard_name(number): finished[number].num_samples for number in range(len(plan.shards))},
+            usage=usage,
+        )
     return BuildReport(
         total=total,
         num_shards=len(plan.shards),
@@ -236,45 +245,58 @@ def _finished(plan: Plan, path: Path) -> ShardReport | None:
     return report if report is not None and report.num_samples == footer.num_rows else None
 
 
-def _write_manifest(
-    plan: Plan, out: Path, total: ShardReport, reports: Mapping[int, ShardReport], usage: Usage | None
+def write_manifest(
+    folder: Path,
+    *,
+    recipe: Mapping[str, Any],
+    plan: str,
+    num_chips: Mapping[str, int],
+    skipped: Mapping[str, Mapping[str, int]],
+    total: ShardReport,
+    shards: Mapping[str, int],
+    usage: Usage | None = None,
 ) -> None:
-    num_chips = Counter(chip.source for chip in plan.chips)
-    shards = []
-    for number in range(len(plan.shards)):
-        path = out / plan.shard_name(number)
-        shards.append(
-            {
-                "file": path.name,
-                "rows": reports[number].num_samples,
-                "bytes": path.stat().st_size,
-                "sha256": hash_file(path),
-            }
-        )
-    recipe = plan.recipe.public()
-    totals = {name: value for name, value in asdict(total).items() if name != "number"}
+    """Write what says that a data set is whole, and what it is.
+
+    Args:
+        recipe: as JSON values, with `seed`, `split`, and `sources` of which each has `name` and `root`.
+        plan: digest of what decides the samples.
+        num_chips, skipped: for each source, chips that were to be read, and those left out of its index, by reason.
+        shards: rows of each file of the folder, in order.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     manifest: dict[str, Any] = {
         "form": FORM,
         "samples": SCHEMA,
-        "seed": plan.recipe.seed,
-        "split": plan.recipe.split,
-        "plan": plan.digest,
-        "recipe": recipe,
+        "seed": recipe["seed"],
+        "split": recipe["split"],
+        "plan": plan,
+        "recipe": dict(recipe),
         "sources": [
             {
                 "name": source["name"],
                 "root": source["root"],
-                "chips": num_chips[source["name"]],
-                "skipped": dict(plan.skipped.get(source["name"], {})),
+                "chips": num_chips.get(source["name"], 0),
+                "skipped": dict(skipped.get(source["name"], {})),
             }
             for source in recipe["sources"]
         ],
-        "total": totals,
+        "total": {name: value for name, value in asdict(total).items() if name != "number"},
         "usage": None if usage is None else asdict(usage),
         "versions": {"terrascope": __version__, **{name: version(name) for name in ("pyarrow", "numpy")}},
-        "shards": shards,
+        "shards": [
+            {
+                "file": name,
+                "rows": num_rows,
+                "bytes": (folder / name).stat().st_size,
+                "sha256": hash_file(folder / name),
+            }
+            for name, num_rows in shards.items()
+        ],
     }
-    with written_whole(out / MANIFEST) as unfinished:
+    with written_whole(folder / MANIFEST) as unfinished:
         unfinished.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

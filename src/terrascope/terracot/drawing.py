@@ -73,9 +73,15 @@ def draw(sample: Sample, read: Read | None) -> Drawn:
             if scene.shape != (sample.height, sample.width):
                 raise SceneError(f"the scene is now {scene.shape}, its masks are {sample.height, sample.width}")
             note = ""
+            # The versions of a benchmark's question each show a part of their scene.
+            shown = {(image.number, image.modality) for image in sample.images}
             for number, pair in enumerate(scene.pairs, 1):
                 valid[number] = pair.valid
-                pictures += [_picture(observation, number, len(scene.pairs)) for observation in pair.observations]
+                pictures += [
+                    _picture(observation, number, len(scene.pairs))
+                    for observation in pair.observations
+                    if (number, observation.modality) in shown
+                ]
         except SceneError as error:
             pictures, note = [], f"The scene cannot be read: {error}"
     everything = np.ones((sample.height, sample.width), bool)

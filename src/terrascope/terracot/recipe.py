@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -20,7 +20,6 @@ from pydantic import (
 
 from terrascope.errors import SampleError
 from terrascope.llm import Endpoint
-from terrascope.sample import LEVELS, Level
 from terrascope.sources import open_source
 from terrascope.sources.chips import Source
 from terrascope.terracot.annotate import AnnotationSettings
@@ -30,6 +29,8 @@ from terrascope.terracot.llm_writer import LlmWriter
 from terrascope.terracot.referring import ReferringSettings
 
 Settings = TypeVar("Settings")
+
+TrainingLevel = Literal["referring", "caption", "L1", "L2"]
 
 COUNTED = ("weights", "presence")
 """Settings that are counted on the chips, not stated."""
@@ -45,8 +46,12 @@ def settle(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
     return settled
 
 
-def _check_settings(settings: Any, values: Mapping[str, Any], *, without: Sequence[str] = (), **given: Any) -> None:
-    """Refuse fields that the settings do not have, or that are `without` a recipe, and values of another type."""
+def check_settings(settings: Any, values: Mapping[str, Any], *, without: Sequence[str] = (), **given: Any) -> None:
+    """Refuse fields that the settings do not have, or that are `without` a recipe, and values of another type.
+
+    Raises:
+        ValueError: there is one.
+    """
     allowed = [one.name for one in fields(settings) if one.name not in without]
     unknown = next((name for name in values if name not in allowed), None)
     if unknown is not None:
@@ -54,11 +59,36 @@ def _check_settings(settings: Any, values: Mapping[str, Any], *, without: Sequen
     settle(settings, {**values, **given})
 
 
-class _Settings(BaseModel):
+class RecipeFields(BaseModel):
+    """Fields of a recipe: of a data set, of a benchmark, or of a part of one."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any], origin: str = "the recipe") -> Self:
+        """The recipe of plain values.
 
-class SourceRecipe(_Settings):
+        Raises:
+            SampleError: a field is unknown, missing, or not what it should be; the sentence names it and `origin`.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise SampleError(f"{origin}: {name}: {_put(first['msg'])}") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The recipe in a YAML file; folders in it are relative to the working directory.
+
+        Raises:
+            SampleError: the file cannot be read, or is no recipe.
+        """
+        return cls.of(read_recipe_file(path), str(path))
+
+
+class SourceRecipe(RecipeFields):
     """A data set as `sources.open_source` takes it, and how many of its chips to take.
 
     `name` is one of `sources.SOURCES`, or any word where `kind` is one of them: so two folders are told apart.
@@ -85,7 +115,19 @@ class SourceRecipe(_Settings):
         return str(root) if isinstance(root, int) else root
 
 
-class WriterRecipe(_Settings):
+def check_names(sources: Sequence[SourceRecipe]) -> None:
+    """Refuse two data sets of one name.
+
+    Raises:
+        ValueError: there are two.
+    """
+    names = [source.name for source in sources]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise ValueError(f"{repeated} is given twice; call one of them otherwise (OTHER:{repeated}=DIR)")
+
+
+class WriterRecipe(RecipeFields):
     """Who words captions and composed questions: the offline composer, or a language model behind an endpoint.
 
     The key of the endpoint is no part of a recipe: it is read from the environment.
@@ -106,16 +148,16 @@ class WriterRecipe(_Settings):
         if self.kind == "offline":
             if self.endpoint:
                 raise ValueError("the offline composer asks no endpoint; choose the kind llm, or --writer llm")
-            _check_settings(CaptionSettings, self.options)
+            check_settings(CaptionSettings, self.options)
             return self
         if "model" not in self.endpoint:
             raise ValueError("a language model has a name on its server; give it as endpoint.model, or with --model")
-        _check_settings(Endpoint, self.endpoint, without=("cache", "log"))
-        _check_settings(LlmWriter, self.options, without=("endpoint",), endpoint=Endpoint(model="any"))
+        check_settings(Endpoint, self.endpoint, without=("cache", "log"))
+        check_settings(LlmWriter, self.options, without=("endpoint",), endpoint=Endpoint(model="any"))
         return self
 
 
-class Recipe(_Settings):
+class Recipe(RecipeFields):
     """What to build.
 
     Attributes:
@@ -135,7 +177,7 @@ class Recipe(_Settings):
 
     sources: tuple[SourceRecipe, ...] = Field(min_length=1)
     split: str = "train"
-    levels: tuple[Level, ...] = Field(default=LEVELS, min_length=1)
+    levels: tuple[TrainingLevel, ...] = Field(default=get_args(TrainingLevel), min_length=1)
     seed: int = Field(default=0, ge=0)
     referring: dict[str, Any] = Field(default_factory=dict)
     level1: dict[str, Any] = Field(default_factory=dict)
@@ -150,46 +192,20 @@ class Recipe(_Settings):
     @field_validator("sources")
     @classmethod
     def _once_each(cls, sources: tuple[SourceRecipe, ...]) -> tuple[SourceRecipe, ...]:
-        names = [source.name for source in sources]
-        repeated = next((name for name in names if names.count(name) > 1), None)
-        if repeated is not None:
-            raise ValueError(f"{repeated} is given twice; call one of them otherwise (OTHER:{repeated}=DIR)")
+        check_names(sources)
         return sources
 
     @field_validator("levels")
     @classmethod
-    def _in_order(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
-        return tuple(level for level in LEVELS if level in levels)
+    def _in_order(cls, levels: tuple[TrainingLevel, ...]) -> tuple[TrainingLevel, ...]:
+        return tuple(level for level in get_args(TrainingLevel) if level in levels)
 
     @field_validator("referring", "level1", "annotation")
     @classmethod
     def _are_settings(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         settings = {"referring": ReferringSettings, "level1": Level1Settings, "annotation": AnnotationSettings}
-        _check_settings(settings[str(info.field_name)], values, without=COUNTED)
+        check_settings(settings[str(info.field_name)], values, without=COUNTED)
         return values
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any], origin: str = "the recipe") -> Recipe:
-        """The recipe of plain values.
-
-        Raises:
-            SampleError: a field is unknown, missing, or not what it should be; the sentence names it and `origin`.
-        """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise SampleError(f"{origin}: {name}: {_put(first['msg'])}") from None
-
-    @classmethod
-    def read(cls, path: Path) -> Recipe:
-        """The recipe in a YAML file; folders in it are relative to the working directory.
-
-        Raises:
-            SampleError: the file cannot be read, or is no recipe.
-        """
-        return cls.of(read_recipe_file(path), str(path))
 
     def public(self) -> dict[str, Any]:
         """What decides the samples, as JSON values, without the folders that only this machine has."""

@@ -28,7 +28,10 @@ from terrascope.terracot.drawing import Drawn, draw
 from terrascope.terracot.pictures import Read
 from terrascope.trace import SEG
 
-_SHARP_SIDE, _LOSSY_QUALITY = 320, 85
+SHARP_SIDE = 320
+"""A smaller picture is shown enlarged, pixel by pixel, and kept without loss."""
+
+_LOSSY_QUALITY = 85
 _TAGS = re.compile(r"</?(?:think|answer)>")
 _PAPER, _INK, _PALE_INK, _ACCENT = (250, 250, 248), (24, 26, 30), (92, 96, 104), (11, 98, 168)
 _GAP, _LINE, _TEXT_SIZE, _HEAD_SIZE = 18, 21, 14, 17
@@ -119,11 +122,11 @@ def _told(drawn: Drawn) -> dict[str, Any]:
         "note": drawn.note,
         "width": width,
         "height": height,
-        "is_small": max(height, width) <= _SHARP_SIDE,
-        "pictures": [{"label": picture.label, "data": _picture_uri(picture.pixels)} for picture in drawn.pictures],
+        "is_small": max(height, width) <= SHARP_SIDE,
+        "pictures": [{"label": picture.label, "data": picture_uri(picture.pixels)} for picture in drawn.pictures],
         "masks": [
             {
-                "layer": _layer(mask),
+                "layer": layer_uri(mask),
                 "color": "#{:02x}{:02x}{:02x}".format(*mask.color),
                 "name": mask.name,
                 "picture": _picture_of(drawn, int(mask.properties["image"])),
@@ -155,16 +158,16 @@ def _provenance(sample: Sample) -> str:
     return " · ".join(fact for fact in facts if fact)
 
 
-def _layer(mask: NamedMask) -> str:
+def layer_uri(mask: NamedMask) -> str:
     """The mask in its colour, the rest transparent."""
     layer = Image.fromarray(mask.inside.astype(np.uint8)).convert("P")
     layer.putpalette([0, 0, 0, *mask.color])
     return _data_uri(layer, "PNG", transparency=0, bits=1, optimize=True)
 
 
-def _picture_uri(pixels: NDArray[np.uint8]) -> str:
+def picture_uri(pixels: NDArray[np.uint8]) -> str:
     """A small picture without loss, as it is shown pixel by pixel; a larger one with little."""
-    is_small = max(pixels.shape[:2]) <= _SHARP_SIDE
+    is_small = max(pixels.shape[:2]) <= SHARP_SIDE
     image = Image.fromarray(pixels)
     return _data_uri(image, "PNG") if is_small else _data_uri(image, "WEBP", quality=_LOSSY_QUALITY)
 

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,20 @@ from rich.console import Console
 from rich.table import Table
 
 from terrascope import masks
-from terrascope.sample import LEVELS, Sample
+from terrascope.sample import Level, Sample
 
 MASK_SHARES = (0.001, 0.01, 0.05, 0.2, 0.5)
 """Shares of the image at which the sizes of masks are counted apart."""
 
 MASK_SIZES = ("empty", "below 0.1 %", "0.1 to 1 %", "1 to 5 %", "5 to 20 %", "20 to 50 %", "50 % and more")
 
-SUBSETS = {"referring": "Referring", "caption": "Cap-CoT", "L1": "VQA-CoT", "L2": "VQA-CoT"}
+SUBSETS = {
+    "referring": "Referring",
+    "caption": "Cap-CoT",
+    "L1": "VQA-CoT",
+    "L2": "VQA-CoT",
+    "bench": "TerraScope-Bench",
+}
 """The paper's subsets, by level."""
 
 _MOST_SHOWN = 12
@@ -145,7 +151,7 @@ class _Counts:
         ordered = {name: by_size(counter) for name, counter in self.of.items()}
         for name in ("letters", "num_dates", "steps", "options"):
             ordered[name] = {key: ordered[name][key] for key in sorted(ordered.get(name, {}), key=_in_order)}
-        for name, order in (("levels", LEVELS), ("mask_sizes", MASK_SIZES)):
+        for name, order in (("levels", get_args(Level)), ("mask_sizes", MASK_SIZES)):
             ordered[name] = {key: ordered[name][key] for key in order if key in ordered.get(name, {})}
         return Summary(
             num_samples=self.num_samples,

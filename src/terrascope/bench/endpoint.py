@@ -1,0 +1,90 @@
+"""A model behind an OpenAI-compatible endpoint, as a predictor that answers in words alone.
+
+It is asked as the paper asks its baselines (`terrascope.bench.prompts`), with the images as PNG and temperature 0, and
+writes freely: a form that it had to keep would not be the paper's protocol.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from terrascope.bench.foreign import answer_in_words
+from terrascope.bench.prompts import MAX_SIDE, Picture, Several, check_several, make_turns
+from terrascope.errors import QuestionError
+from terrascope.llm import Endpoint, Turn
+from terrascope.predictor import Answer
+from terrascope.question import check_question
+from terrascope.scene import Scene
+
+MAX_TOKENS = 2048
+"""Longest reply; models that think aloud need most of it, and the others end after a letter."""
+
+
+class EndpointPredictor:
+    """What a model behind an endpoint answers.
+
+    Args:
+        endpoint: whom to ask, at temperature 0; its cache makes a rerun free of cost.
+        several: how several images are shown.
+        max_side: longest side of a picture, in pixels.
+
+    Raises:
+        QuestionError: `several` is no such way.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, several: str = "images", max_side: int = MAX_SIDE) -> None:
+        self.endpoint, self.name = endpoint, endpoint.model
+        self.several: Several = check_several(several)
+        self.max_side = max_side
+
+    @classmethod
+    def at(
+        cls,
+        model: str,
+        base_url: str,
+        *,
+        several: str = "images",
+        max_side: int = MAX_SIDE,
+        max_tokens: int = MAX_TOKENS,
+        cache: Path | None = None,
+        log: Path | None = None,
+    ) -> EndpointPredictor:
+        """The model of a name behind an address, with temperature 0; all else as in `Endpoint`.
+
+        Raises:
+            EndpointError: a setting cannot be used.
+            QuestionError: `several` is no such way.
+        """
+        endpoint = Endpoint(
+            model=model, base_url=base_url, temperature=0.0, max_tokens=max_tokens, cache=cache, log=log
+        )
+        return cls(endpoint, several=several, max_side=max_side)
+
+    def ask(self, scene: Scene, question: str, *, options: Sequence[str] = ()) -> Answer:
+        """As `Predictor.ask`.
+
+        Raises:
+            QuestionError: the question is empty, or its options cannot be used.
+            ScaleError: the answer is a length or an area, and the scene does not know its scale.
+            NoReply: this question has no reply.
+            EndpointError: none will have one: the key, the model or the address is wrong, or the server is gone.
+        """
+        question, texts = check_question(scene, question, options)
+        turns = [
+            Turn(role=turn.role, text=turn.text, images=tuple(map(_png, turn.pictures)))
+            for turn in make_turns(scene, question, texts, several=self.several, max_side=self.max_side)
+        ]
+        return answer_in_words(scene, question, texts, self.endpoint.say(turns).text, self.name)
+
+    def segment(self, scene: Scene, class_name: str) -> Answer:
+        raise QuestionError(f"{self.name} answers in words and makes no masks; ask one of our models")
+
+
+def _png(picture: Picture) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG")
+    return file.getvalue()

@@ -1,0 +1,233 @@
+"""A run: every item of a benchmark asked of one predictor, each reply on disk before the next item is asked.
+
+The folder holds `run.json` (what is asked of whom, with which program on which machine) and `replies.jsonl` (a line a
+reply, in the order of the items). A run may be killed at any time; the same call goes on where it stopped. What fails
+for one item is counted and kept as a reply without an answer; what would fail for all of them ends the run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from terrascope import masks
+from terrascope.bench.item_predictor import ask_item
+from terrascope.bench.items import Benchmark
+from terrascope.bench.replies import Reply
+from terrascope.bench.run_folder import REPLIES, append, appending, begin, describe_run, held, take_up
+from terrascope.errors import (
+    EndpointError,
+    ModelError,
+    QuestionError,
+    SampleError,
+    ScaleError,
+    SceneError,
+    TerraScopeError,
+)
+from terrascope.llm import NoReply
+from terrascope.output import check_folder
+from terrascope.predictor import Answer, GroundedStep, Predictor
+from terrascope.question import LETTERS
+from terrascope.sample import SampleMask
+from terrascope.tasks.measured import class_of
+
+FAILURES_THAT_END_A_RUN = 20
+"""Items in a row that fail before the run is given up."""
+
+OUT_OF_MEMORY = "out of memory"
+_MEMORY_WORDS = "memory ran out"
+
+_REASONS: tuple[tuple[type[TerraScopeError], str], ...] = (
+    (ScaleError, "no ground scale"),
+    (QuestionError, "question refused"),
+    (SceneError, "image cannot be read"),
+    (SampleError, "record cannot be used"),
+    (ModelError, "model failed"),
+)
+
+Progress = Callable[[int, int], None]
+"""Called with the items that have a reply, and all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """What a run came to.
+
+    Attributes:
+        folder: where it lies.
+        benchmark, predictor: the names of the two.
+        num_items: of the benchmark, up to the limit.
+        num_asked: in this call; the others had their reply.
+        num_chosen: replies that are the letter of an option.
+        failed: items without an answer, by reason.
+        seconds: that the predictor took for all replies.
+    """
+
+    folder: Path
+    benchmark: str
+    predictor: str
+    num_items: int
+    num_asked: int
+    num_chosen: int
+    failed: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def num_failed(self) -> int:
+        return sum(self.failed.values())
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.failed.items())
+        failed = f"{self.num_failed} failed ({reasons})" if reasons else "none failed"
+        return (
+            f"{self.predictor} on {self.benchmark}: {self.num_items} questions, {self.num_asked} asked now, "
+            f"{self.num_chosen} chose an option, {failed}, {self.seconds:,.1f} s"
+        )
+
+
+def run(
+    benchmark: Benchmark,
+    predictor: Predictor,
+    folder: str | os.PathLike[str],
+    *,
+    name: str,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    limit: int | None = None,
+    again: bool = False,
+) -> RunReport:
+    """Ask every item that has no reply yet.
+
+    Args:
+        folder: of the run; made where there is none.
+        name: of the predictor, as it is typed.
+        settings: with which it was opened, as JSON values; a run has one set of them.
+        progress: is called after every item.
+        limit: only so many items, the first ones; a later call with more goes on.
+        again: also ask those items again that failed before. Those that failed at the end of a run that was given up
+            are asked again in any case.
+
+    Raises:
+        OutputError: the folder cannot be written, or holds a run of another benchmark, predictor or settings, or
+            another process is writing to it.
+        SampleError: `replies.jsonl` is damaged other than at its end.
+        ModelError: too many items in a row failed.
+        EndpointError: what every further request would meet: a wrong key, a server that is gone.
+    """
+    target = check_folder(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    samples = benchmark.samples[:limit]
+    with held(target):
+        begin(target, describe_run(benchmark, name, settings or {}))
+        replies = take_up(target / REPLIES, [sample.id for sample in benchmark.samples], again)
+        count, num_asked, in_a_row = _Count(replies.values()), 0, 0
+        wanted = {sample.id for sample in samples}
+        num_done = sum(reply_id in wanted for reply_id in replies)
+        with appending(target / REPLIES) as file:
+            for index, sample in enumerate(samples):
+                if sample.id in replies:
+                    continue
+                reply, error = _ask(benchmark, index, predictor)
+                append(file, target / REPLIES, reply)
+                count.add(reply)
+                num_asked, num_done = num_asked + 1, num_done + 1
+                if progress is not None:
+                    progress(num_done, len(samples))
+                in_a_row = in_a_row + 1 if error is not None else 0
+                if error is not None and in_a_row >= FAILURES_THAT_END_A_RUN:
+                    raise ModelError(
+                        f"{name}: {in_a_row} questions in a row failed, at last: {_one_line(error)}; "
+                        "mend it and start the same run again to go on"
+                    )
+        return RunReport(
+            folder=target,
+            benchmark=benchmark.name,
+            predictor=name,
+            num_items=len(samples),
+            num_asked=num_asked,
+            num_chosen=count.num_chosen,
+            failed=dict(count.failed.most_common()),
+            seconds=count.seconds,
+        )
+
+
+def to_reply(sample_id: str, answer: Answer, seconds: float) -> Reply:
+    """An answer as it is kept: all that was written, and every mask."""
+    return Reply(
+        id=sample_id,
+        text=answer.text if answer.option is not None else answer.reasoning,
+        raw=answer.reasoning,
+        masks=tuple(_to_mask(step) for step in answer.steps),
+        seconds=round(seconds, 6),
+    )
+
+
+def reason_of(error: TerraScopeError | MemoryError) -> str:
+    """Why an item failed, in a few words that are the same for every such item."""
+    own = getattr(error, "reason", None)
+    if isinstance(own, str):
+        return own
+    if isinstance(error, MemoryError) or _MEMORY_WORDS in str(error):
+        return OUT_OF_MEMORY
+    return next((words for kind, words in _REASONS if isinstance(error, kind)), "predictor failed")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One item.
+
+
+def _ask(benchmark: Benchmark, index: int, predictor: Predictor) -> tuple[Reply, TerraScopeError | MemoryError | None]:
+    """The reply to an item; where it failed, one without an answer, and why.
+
+    Raises:
+        EndpointError: what every further request would meet.
+    """
+    sample_id = benchmark.samples[index].id
+    started = perf_counter()
+    try:
+        item = benchmark.item(index)
+        started = perf_counter()
+        answer = ask_item(predictor, item)
+        return to_reply(sample_id, answer, perf_counter() - started), None
+    except (TerraScopeError, MemoryError) as error:
+        if isinstance(error, EndpointError) and not isinstance(error, NoReply):
+            raise
+        seconds = round(perf_counter() - started, 6)
+        return Reply(id=sample_id, text="", raw="", seconds=seconds, failed=reason_of(error)), error
+
+
+def _to_mask(step: GroundedStep) -> SampleMask:
+    return SampleMask(
+        counts=masks.encode_rle(step.mask)["counts"],
+        image=step.image,
+        class_name=class_of(step.text) or step.text,
+    )
+
+
+@dataclass
+class _Count:
+    """Replies so far, added up."""
+
+    replies: Iterable[Reply]
+    num_chosen: int = 0
+    seconds: float = 0.0
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        for reply in self.replies:
+            self.add(reply)
+
+    def add(self, reply: Reply) -> None:
+        self.seconds += reply.seconds
+        self.num_chosen += reply.text in tuple(LETTERS)
+        if reply.failed is not None:
+            self.failed[reply.failed] += 1
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,201 @@
+"""The folder of a run: what it is a run of, and the replies so far, one line each.
+
+`run.json` says which benchmark is asked of whom, with which program on which machine; `replies.jsonl` is appended to.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+import terrascope
+from terrascope.bench.items import Benchmark
+from terrascope.bench.replies import Reply
+from terrascope.errors import OutputError, SampleError
+from terrascope.output import written_whole
+
+RUN, REPLIES = "run.json", "replies.jsonl"
+FORM = "terrascope-run/1"
+
+_LIBRARIES = ("torch", "transformers", "numpy", "scikit-learn")
+
+
+def read_run(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], tuple[Reply, ...]]:
+    """What `run.json` says, and the replies so far, one an item; a last line that was torn is left out.
+
+    Raises:
+        SampleError: there is no run, or it is damaged.
+    """
+    about = _read_about(Path(folder) / RUN)
+    replies, _ = _read_replies(Path(folder) / REPLIES)
+    return about, tuple({reply.id: reply for reply in replies}.values())
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """A folder that is this process's alone while the block runs.
+
+    Raises:
+        OutputError: another run writes there, or it cannot be written.
+    """
+    lock = FileLock(folder / ".run.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise OutputError(f"{folder}: another run is writing there; wait for it, or give another --out") from None
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); give another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def describe_run(benchmark: Benchmark, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What `run.json` says of a run that begins now."""
+    return {
+        "form": FORM,
+        "benchmark": {"name": benchmark.name, "digest": benchmark.digest, "items": len(benchmark.samples)},
+        "predictor": name,
+        "settings": dict(settings),
+        "versions": {"terrascope": terrascope.__version__, "python": platform.python_version(), **_versions()},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in _LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def begin(folder: Path, about: dict[str, Any]) -> None:
+    """Write `run.json`, or see that the one that is there speaks of the same run.
+
+    Raises:
+        OutputError: it speaks of another benchmark, predictor or settings, or cannot be written.
+        SampleError: it cannot be read.
+    """
+    path = folder / RUN
+    if not path.exists():
+        if (folder / REPLIES).exists():
+            raise OutputError(f"{folder}: holds replies but no {RUN}; give another --out")
+        with written_whole(path) as unfinished:
+            unfinished.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return
+    there = _read_about(path)
+    if there["benchmark"]["digest"] != about["benchmark"]["digest"]:
+        other = f"of the benchmark {there['benchmark']['name']} (digest {there['benchmark']['digest'][:12]})"
+    elif there["predictor"] != about["predictor"]:
+        other = f"of {there['predictor']}"
+    elif there["settings"] != json.loads(json.dumps(about["settings"])):
+        other = f"with other settings ({json.dumps(there['settings'])})"
+    else:
+        return
+    raise OutputError(f"{folder}: holds a run {other}; give another --out, or remove that run")
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    try:
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = about["form"] == FORM
+        _ = about["benchmark"]["name"][:1], about["benchmark"]["digest"][:12], about["predictor"], about["settings"]
+    except FileNotFoundError:
+        raise SampleError(f"{path}: not found; give the folder of a run") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SampleError(f"{path}: not readable as the note of a run; give the folder of a run") from None
+    if not known:
+        raise SampleError(f"{path}: a run of the form {about['form']}, and this program reads {FORM}")
+    return about
+
+
+def take_up(path: Path, ids: Sequence[str], again: bool) -> dict[str, Reply]:
+    """The replies that hold, by id; from the file everything else is removed.
+
+    A torn last line goes; so do failures at the end of an unfinished run, as whatever ended it may be mended by now;
+    and with `again` all failures.
+
+    Args:
+        ids: of all samples of the benchmark.
+
+    Raises:
+        SampleError: the file is damaged other than at its end, or has a reply to another benchmark's question.
+    """
+    replies, is_torn = _read_replies(path)
+    kept = list({reply.id: reply for reply in replies}.values())
+    known = frozenset(ids)
+    strange = next((reply.id for reply in kept if reply.id not in known), None)
+    if strange is not None:
+        raise SampleError(f"{path}: a reply to {strange!r}, which the benchmark does not ask; remove this run")
+    if again:
+        kept = [reply for reply in kept if reply.failed is None]
+    while kept and len(kept) < len(ids) and kept[-1].failed is not None:
+        kept.pop()
+    if is_torn or len(kept) < len(replies):
+        with written_whole(path) as unfinished:
+            unfinished.write_text("".join(f"{reply.to_line()}\n" for reply in kept), encoding="utf-8")
+    return {reply.id: reply for reply in kept}
+
+
+def _read_replies(path: Path) -> tuple[list[Reply], bool]:
+    """The replies of a file in order, and whether its last line was torn.
+
+    Raises:
+        SampleError: another line is no reply.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return [], False
+    except OSError as error:
+        raise SampleError(f"{path}: cannot be read ({error.strerror}); give the folder of a run") from None
+    *lines, last = content.split(b"\n")
+    replies = []
+    for number, line in enumerate(lines, 1):
+        try:
+            replies.append(Reply.from_line(line.decode("utf-8")))
+        except (SampleError, UnicodeDecodeError):
+            raise SampleError(f"{path}: line {number} is not a reply of a run; remove that line") from None
+    return replies, bool(last)
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[BinaryIO]:
+    """A file of replies, open for further ones.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); give another --out") from None
+    with file:
+        yield file
+
+
+def append(file: BinaryIO, path: Path, reply: Reply) -> None:
+    """Write a reply so that it stays, whatever happens to this process.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        file.write(reply.to_line().encode("utf-8", "replace") + b"\n")
+        file.flush()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); free some space and start again") from None

@@ -1,0 +1,155 @@
+"""A benchmark of ours, opened: its questions with their truths, and the scenes that they are about, read again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from terrascope.bench.items import Item, show_only, shown_of
+from terrascope.errors import SampleError
+from terrascope.sample import Sample
+from terrascope.sources.chips import Chip, Source
+from terrascope.terracot.recipe import SourceRecipe
+from terrascope.terracot.record import ChipRecord, record_chip
+from terrascope.terracot.shard import hash_file
+from terrascope.terracot.store import Store, open_store
+
+GENERATED = "synthetic"
+
+
+def open_bench(folder: str | Path, roots: Mapping[str, str] | None = None) -> BenchStore:
+    """Open a benchmark that was built here: its folder, or one Parquet file of questions.
+
+    Args:
+        roots: for each source the folder in which its scenes lie; generated scenes need none. None where no scene will
+            be read, as for scoring.
+
+    Raises:
+        SampleError: there is no benchmark, a file is damaged, a row is no question of a benchmark, or the folder of a
+            source is not given.
+        SceneError: a folder does not exist.
+    """
+    store = open_store(folder)
+    _check_files(store)
+    samples = tuple(store)
+    if not samples:
+        raise SampleError(f"{store.path}: holds no question; build the benchmark again")
+    other = next((sample for sample in samples if sample.level != "bench"), None)
+    if other is not None:
+        raise SampleError(f"{store.path}: {other.id} is a sample of level {other.level}; give a benchmark's folder")
+    bench = BenchStore(store, samples, roots or {})
+    if roots is not None:
+        bench.open_sources()
+    return bench
+
+
+class BenchStore:
+    """The questions of a benchmark, in the order of its files; a `Benchmark`.
+
+    Attributes:
+        path: its folder or file.
+        name: what it is called: its folder's name.
+        samples: all questions.
+        digest: SHA-256 of them.
+    """
+
+    def __init__(self, store: Store, samples: tuple[Sample, ...], roots: Mapping[str, str]) -> None:
+        self.path = store.path
+        self.name = store.path.resolve().stem if store.path.is_file() else store.path.resolve().name
+        self.samples = samples
+        self.digest = digest_of(samples)
+        self._recipes = {one["name"]: one for one in store.manifest["recipe"]["sources"]} if store.manifest else {}
+        self._roots = roots
+        self._records = {(record.source, record.key): record for record in store.chips()}
+        self._sources: dict[str, Source] = {}
+        # The versions of a question, and the questions about a chip, follow each other.
+        self._read = lru_cache(maxsize=1)(self.read_chip)
+
+    def item(self, index: int) -> Item:
+        """The item of this number, from 0, its scene read again.
+
+        Raises:
+            SampleError: the folder of its source was not given, or the scene is not the one that was asked about.
+            SceneError: its images cannot be read.
+        """
+        sample = self.samples[index]
+        scene = self._read(sample.source, sample.key).scene
+        if scene.shape != (sample.height, sample.width):
+            raise SampleError(
+                f"{sample.id}: its scene has {scene.shape[0]} x {scene.shape[1]} pixels, and its masks "
+                f"{sample.height} x {sample.width}; give the data that {self.name} was built from"
+            )
+        return Item(sample=sample, scene=show_only(scene, shown_of(sample)))
+
+    def read_chip(self, source: str, key: str) -> Chip:
+        """The chip of a source and key, which must show what was asked about.
+
+        Raises:
+            SampleError: the folder of its source was not given, or the chip is not the one that was asked about.
+            ChipError: it cannot be read.
+        """
+        chip = self._source(source).read(key)
+        recorded = self._records.get((source, key))
+        if recorded is not None and self._told_by(recorded) != self._told_by(record_chip(chip)):
+            raise SampleError(
+                f"{source}/{key}: its images or labels are not those that {self.name} was built from; "
+                f"give the same data with --read {source}=DIR"
+            )
+        return chip
+
+    def open_sources(self) -> None:
+        """Open all sources that are asked about, so that a folder that is missing is missed at once.
+
+        Raises:
+            SampleError: the folder of a source was not given.
+            SceneError: a folder does not exist.
+        """
+        for name in dict.fromkeys(sample.source for sample in self.samples):
+            self._source(name)
+
+    def _source(self, name: str) -> Source:
+        if name not in self._sources:
+            values = {field: self._recipes.get(name, {}).get(field) for field in ("kind", "options", "root")}
+            kind = values["kind"] or name
+            if name in self._roots:
+                values["root"] = self._roots[name]
+            elif kind != GENERATED:
+                raise SampleError(
+                    f"{self.path}: the folder of {name}, which it asks about, was not given; "
+                    f"name it with --read {name}=DIR"
+                )
+            opened = SourceRecipe.of(
+                {"name": name, "kind": kind, "root": values["root"] or "1", "options": values["options"] or {}},
+                f"{self.path}: the source {name}",
+            )
+            self._sources[name] = opened.opened()
+        return self._sources[name]
+
+    def _told_by(self, record: ChipRecord) -> tuple[str, ...]:
+        """The fingerprints by which a chip is known again."""
+        kind = self._recipes.get(record.source, {}).get("kind") or record.source
+        if kind != GENERATED:
+            return record.contents
+        # The last digits of generated reflectances depend on the machine; the label maps, by which answers are
+        # judged, do not.
+        return tuple(content for content in record.contents if content.startswith("labels:"))
+
+
+def digest_of(samples: Iterable[Sample]) -> str:
+    """SHA-256 of questions and truths, in order."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(json.dumps(sample.to_row(), ensure_ascii=False, separators=(",", ":")).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def _check_files(store: Store) -> None:
+    """Refuse files that are not those of the manifest."""
+    for listed in store.manifest["shards"] if store.manifest else ():
+        path = store.path / listed["file"]
+        if hash_file(path) != listed["sha256"]:
+            raise SampleError(f"{path}: its checksum is not that of the manifest; copy it again, or build it again")

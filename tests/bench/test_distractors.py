@@ -1,0 +1,158 @@
+"""Wrong options: what is drawn passes, and what could be mistaken for the truth does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.reviewed import samples
+from terrascope.bench.distractors import (
+    ALIKE,
+    IMPLAUSIBLE,
+    NUM_OPTIONS,
+    OTHER_KIND,
+    distractor_faults,
+    draw_distractors,
+    read_option,
+    read_quantity,
+    word_quantity,
+)
+from terrascope.choice import nearest_option
+from terrascope.sample import Sample
+from terrascope.tasks import TASKS
+
+
+def asking(task: str, value: float | None = None, unit: str | None = None) -> Sample:
+    sample = next(sample for sample in samples() if sample.task == task)
+    if value is None:
+        return sample
+    unit = unit or sample.unit or ""
+    return replace(sample, value=value, unit=unit, truth=word_quantity(value, unit))
+
+
+def test_as_many_options_as_the_tasks_have() -> None:
+    assert {task: TASKS[task].num_options for task in NUM_OPTIONS} == dict(NUM_OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [
+        ("34%", "%", 34.0),
+        ("about 34.5 percent", "%", 34.5),
+        ("less than 1%", "%", 0.5),
+        ("3.4 ha", "m2", 34_000.0),
+        ("1200 m2", "m2", 1200.0),
+        ("2.5 km2", "m2", 2_500_000.0),
+        ("1,250 m", "m", 1250.0),
+        ("1.2 km", "m", 1200.0),
+        ("12", "count", 12.0),
+        ("12 buildings", "count", 12.0),
+        ("between 10% and 20%", "%", None),
+        ("34%", "count", None),
+        ("34", "%", None),
+        ("34 m", "m2", None),
+        ("34 m2", "m", None),
+        ("-4", "count", None),
+        ("12.5", "count", None),
+        ("many", "count", None),
+        ("", "%", None),
+    ],
+)
+def test_reading_a_quantity(text: str, unit: str, value: float | None) -> None:
+    read = read_quantity(text, unit)
+    assert read == (None if value is None else pytest.approx(value))
+
+
+def test_an_option_is_put_in_the_words_of_the_others() -> None:
+    assert read_option(asking("coverage"), "around 34.4 %") == "34%"
+    assert read_option(asking("area"), "0.0342 km2") == "3.4 ha"
+    assert read_option(asking("distance"), "0.43 km") == "430 m"
+    assert read_option(asking("boundary"), "no, they do not") == "No"
+    assert read_option(asking("ranking"), "The lake") == "water"
+    assert read_option(asking("ranking"), "forest") == "tree"
+    assert read_option(asking("ranking"), "forest and water") is None
+    assert read_option(asking("ranking"), "grass") is None
+    assert read_option(asking("boundary"), "perhaps") is None
+
+
+@pytest.mark.parametrize(
+    ("task", "wrong", "reason"),
+    [
+        ("coverage", ("10%", "30%", "45%"), None),
+        ("coverage", ("10%", "30%", "30%"), ALIKE),
+        ("coverage", ("10%", "30%", "33%"), ALIKE),
+        ("coverage", ("10%", "20%", "45%"), ALIKE),
+        ("coverage", ("10%", "22%", "45%"), ALIKE),
+        ("coverage", ("10%", "30%", "145%"), IMPLAUSIBLE),
+        ("coverage", ("0%", "30%", "45%"), IMPLAUSIBLE),
+        ("coverage", ("less than 1%", "30%", "45%"), IMPLAUSIBLE),
+        ("coverage", ("10 ha", "30%", "45%"), OTHER_KIND),
+        ("area", ("10 ha", "50 ha", "80 ha"), None),
+        ("area", ("10 ha", "50 ha", "0.8 km2"), None),
+        ("area", ("0.3 km2", "50 ha", "80 ha"), ALIKE),
+        ("area", ("32 ha", "50 ha", "80 ha"), ALIKE),
+        ("area", ("10 ha", "50 ha", "120 ha"), IMPLAUSIBLE),
+        ("area", ("1 ha", "50 ha", "80 ha"), IMPLAUSIBLE),
+        ("area", ("10 m", "50 ha", "80 ha"), OTHER_KIND),
+        ("distance", ("200 m", "800 m", "1.2 km"), None),
+        ("distance", ("200 m", "800 m", "1.6 km"), IMPLAUSIBLE),
+        ("distance", ("0 m", "200 m", "800 m"), IMPLAUSIBLE),
+        ("ranking", ("water",), None),
+        ("ranking", ("tree",), OTHER_KIND),
+        ("ranking", ("grass",), OTHER_KIND),
+        ("boundary", ("No",), None),
+        ("boundary", ("Yes",), OTHER_KIND),
+        ("boundary", ("Partly",), OTHER_KIND),
+    ],
+)  # fmt: skip
+def test_wrong_options_that_will_not_do(task: str, wrong: tuple[str, ...], reason: str | None) -> None:
+    # Water covers 20 %, crops 30 ha, water and bare land are 410 m apart, there are more trees than water.
+    found = [fault.reason for fault in distractor_faults(asking(task), wrong)]
+    assert found[:1] == ([] if reason is None else [reason])
+
+
+def test_counts() -> None:
+    sample = asking("building_change", 20, "count")
+    assert distractor_faults(sample, ("18", "22", "24")) == []
+    assert [fault.reason for fault in distractor_faults(sample, ("19", "22", "24"))] == [ALIKE]
+    assert [fault.reason for fault in distractor_faults(sample, ("0", "22", "24"))] == [IMPLAUSIBLE]
+    assert [fault.reason for fault in distractor_faults(sample, ("15%", "22", "24"))] == [OTHER_KIND]
+
+
+@given(
+    kind=st.one_of(
+        st.tuples(st.just("coverage"), st.floats(0.05, 100), st.just("%")),
+        st.tuples(st.just("area"), st.floats(100, 1e6), st.just("m2")),
+        st.tuples(st.just("distance"), st.floats(10, 1400), st.just("m")),
+        st.tuples(st.just("building_change"), st.integers(3, 500).map(float), st.just("count")),
+    ),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_what_is_drawn_can_be_told_apart(kind: tuple[str, float, str], seed: int) -> None:
+    sample = asking(*kind)
+    drawn = draw_distractors(sample, np.random.default_rng(seed))
+    if drawn is None:
+        # A scene has no room for a distance above its diagonal, nor for small ones below the last metre.
+        assert kind[0] == "distance"
+        return
+    options = (sample.truth, *drawn)
+    assert len(options) == NUM_OPTIONS[sample.task] == len(set(options))
+    for a, b in combinations(options, 2):
+        assert read_quantity(a, kind[2]) != read_quantity(b, kind[2])
+    assert [nearest_option(text, options) for text in options] == [0, 1, 2, 3]
+    assert draw_distractors(sample, np.random.default_rng(seed)) == drawn
+
+
+def test_the_rank_of_the_truth_tells_little() -> None:
+    sample = asking("coverage", 50.0)
+    ranks = np.zeros(4, int)
+    for seed in range(400):
+        drawn = draw_distractors(sample, np.random.default_rng(seed))
+        assert drawn is not None
+        ranks[sum(int(text[:-1]) < 50 for text in drawn)] += 1
+    assert ranks.min() > 70

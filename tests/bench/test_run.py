@@ -1,0 +1,285 @@
+"""A run: what it writes, how it goes on, what it refuses, what it counts."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from terrascope import masks
+from terrascope.bench.items import Item
+from terrascope.bench.replies import Reply
+from terrascope.bench.run import FAILURES_THAT_END_A_RUN, OUT_OF_MEMORY, reason_of, run
+from terrascope.bench.run_folder import REPLIES, RUN, read_run
+from terrascope.errors import (
+    EndpointError,
+    ModelError,
+    OutputError,
+    QuestionError,
+    SampleError,
+    ScaleError,
+    SceneError,
+)
+from terrascope.llm import NoReply
+from terrascope.sources.chips import ChipError
+from tests.bench.made_benchmark import WATER, MadeBenchmark, Scripted, make_benchmark
+
+
+def lines(folder: Path) -> list[Reply]:
+    return [Reply.from_line(line) for line in (folder / REPLIES).read_text(encoding="utf-8").splitlines()]
+
+
+def fails_at(*numbers: int, error: Exception) -> Callable[[str], str | None]:
+    """Raises an error at the questions of these numbers."""
+
+    def act(question: str) -> str | None:
+        if int(question.split("(")[1].rstrip(")")) in numbers:
+            raise error
+        return None
+
+    return act
+
+
+class TestReplies:
+    def test_each_item_has_one_line_with_letter_words_masks_and_time(self, tmp_path: Path) -> None:
+        report = run(make_benchmark(3), Scripted(), tmp_path / "run", name="scripted")
+        kept = lines(tmp_path / "run")
+        assert [reply.id for reply in kept] == ["drawn/0/bench/0", "drawn/0/bench/1", "drawn/0/bench/2"]
+        first = kept[0]
+        assert (first.text, first.failed) == ("B", None)
+        assert first.raw == "<think>The water: [SEG] It covers 20% of the image.</think><answer>B</answer>"
+        (mask,) = first.masks
+        assert (mask.image, mask.class_name) == (1, "water")
+        decoded = masks.decode_rle({"size": WATER.shape, "counts": mask.counts})
+        np.testing.assert_array_equal(decoded, WATER)
+        assert 0 < first.seconds < 1
+        assert (report.num_items, report.num_asked, report.num_chosen, report.num_failed) == (3, 3, 3, 0)
+        assert report.seconds == pytest.approx(sum(reply.seconds for reply in kept))
+
+    @pytest.mark.parametrize(
+        "said", ["", "I cannot tell.", "水面约占20%", "<answer>none</answer>", "\u2028line\nbreaks\r\n\x00 \ud800"]
+    )
+    def test_what_chooses_nothing_is_kept_whole(self, tmp_path: Path, said: str) -> None:
+        report = run(make_benchmark(2), Scripted(lambda _: said), tmp_path / "run", name="scripted")
+        kept = said.encode("utf-8", "replace").decode()
+        assert [(reply.text, reply.raw) for reply in read_run(tmp_path / "run")[1]] == [(kept, kept)] * 2
+        assert (report.num_chosen, report.num_failed) == (0, 0)
+
+    def test_a_model_that_says_a_letter_alone_has_chosen(self, tmp_path: Path) -> None:
+        assert run(make_benchmark(2), Scripted(lambda _: "B"), tmp_path, name="scripted").num_chosen == 2
+        assert [(reply.text, reply.raw) for reply in lines(tmp_path)] == [("B", "B")] * 2
+
+    def test_progress_tells_of_every_item_and_counts_those_of_before(self, tmp_path: Path) -> None:
+        told: list[tuple[int, int]] = []
+        run(make_benchmark(4), Scripted(), tmp_path, name="scripted", limit=2)
+        run(make_benchmark(4), Scripted(), tmp_path, name="scripted", progress=lambda *now: told.append(now))
+        assert told == [(3, 4), (4, 4)]
+
+    def test_the_report_reads_as_a_sentence(self, tmp_path: Path) -> None:
+        act = fails_at(1, error=SceneError("gone"))
+        report = run(make_benchmark(3), Scripted(act), tmp_path, name="nano")
+        assert str(report).startswith(
+            "nano on made: 3 questions, 3 asked now, 2 chose an option, 1 failed (1 image cannot be read), 0.0 s"
+        )
+
+
+class TestNote:
+    def test_it_is_there_before_the_first_question(self, tmp_path: Path) -> None:
+        def look(question: str) -> None:
+            about = json.loads((tmp_path / RUN).read_text())
+            assert about["benchmark"] == {"name": "made", "digest": make_benchmark(1).digest, "items": 1}
+            assert (about["predictor"], about["settings"]) == ("box:nano", {"several": "images"})
+            assert about["versions"]["python"] == sys.version.split()[0]
+            assert about["machine"]["cpus"] >= 1
+            seen.append(question)
+
+        seen: list[str] = []
+        run(make_benchmark(1), Scripted(look), tmp_path, name="box:nano", settings={"several": "images"})
+        assert len(seen) == 1
+
+    @pytest.mark.parametrize(
+        ("benchmark", "name", "settings", "sentence"),
+        [
+            (make_benchmark(4), "nano", {}, "holds a run of the benchmark made"),
+            (make_benchmark(3), "random", {}, "holds a run of nano"),
+            (make_benchmark(3), "nano", {"dtype": "float16"}, "with other settings"),
+        ],
+    )
+    def test_another_run_in_the_folder_is_refused(
+        self, tmp_path: Path, benchmark: MadeBenchmark, name: str, settings: dict[str, str], sentence: str
+    ) -> None:
+        run(make_benchmark(3), Scripted(), tmp_path, name="nano", limit=1)
+        other = Scripted()
+        with pytest.raises(OutputError, match=sentence):
+            run(benchmark, other, tmp_path, name=name, settings=settings)
+        assert other.asked == [] and len(lines(tmp_path)) == 1
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", '{"form": "terrascope-run/1"}'])
+    def test_a_damaged_note_is_refused(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / RUN).write_text(content)
+        with pytest.raises(SampleError, match=r"run\.json: not readable as the note of a run"):
+            run(make_benchmark(1), Scripted(), tmp_path, name="nano")
+
+    def test_a_note_of_another_form_is_refused(self, tmp_path: Path) -> None:
+        run(make_benchmark(1), Scripted(), tmp_path, name="nano")
+        about = json.loads((tmp_path / RUN).read_text())
+        (tmp_path / RUN).write_text(json.dumps({**about, "form": "terrascope-run/9"}))
+        with pytest.raises(SampleError, match="form terrascope-run/9, and this program reads terrascope-run/1"):
+            read_run(tmp_path)
+
+    def test_replies_without_a_note_are_not_added_to(self, tmp_path: Path) -> None:
+        (tmp_path / REPLIES).write_text("")
+        with pytest.raises(OutputError, match=r"holds replies but no run\.json"):
+            run(make_benchmark(1), Scripted(), tmp_path, name="nano")
+
+    def test_two_runs_cannot_write_to_one_folder(self, tmp_path: Path) -> None:
+        with FileLock(tmp_path / ".run.lock"), pytest.raises(OutputError, match="another run is writing there"):
+            run(make_benchmark(1), Scripted(), tmp_path, name="nano")
+
+
+class TestGoingOn:
+    def test_nothing_is_asked_twice(self, tmp_path: Path) -> None:
+        first, second, third = Scripted(), Scripted(), Scripted()
+        run(make_benchmark(5), first, tmp_path, name="scripted", limit=2)
+        report = run(make_benchmark(5), second, tmp_path, name="scripted")
+        assert (report.num_items, report.num_asked, report.num_chosen) == (5, 3, 5)
+        run(make_benchmark(5), third, tmp_path, name="scripted")
+        questions = [sample.question for sample in make_benchmark(5).samples]
+        assert (first.asked, second.asked, third.asked) == (questions[:2], questions[2:], [])
+
+    @pytest.mark.parametrize("torn", range(1, 60, 7))
+    def test_a_torn_last_line_is_dropped_and_asked_again(self, tmp_path: Path, torn: int) -> None:
+        run(make_benchmark(3), Scripted(), tmp_path, name="scripted")
+        whole = (tmp_path / REPLIES).read_bytes()
+        (tmp_path / REPLIES).write_bytes(whole[:-torn])
+        assert len(read_run(tmp_path)[1]) == 2
+        again = Scripted()
+        run(make_benchmark(3), again, tmp_path, name="scripted")
+        assert again.asked == [make_benchmark(3).samples[2].question]
+        assert [reply.id for reply in lines(tmp_path)] == [sample.id for sample in make_benchmark(3).samples]
+
+    def test_a_damaged_line_in_the_middle_is_named(self, tmp_path: Path) -> None:
+        run(make_benchmark(3), Scripted(), tmp_path, name="scripted")
+        kept = (tmp_path / REPLIES).read_bytes().split(b"\n")
+        (tmp_path / REPLIES).write_bytes(b"\n".join([kept[0], kept[1][:20], *kept[2:]]))
+        with pytest.raises(SampleError, match=r"replies\.jsonl: line 2 is not a reply"):
+            run(make_benchmark(3), Scripted(), tmp_path, name="scripted")
+
+    def test_a_reply_to_a_question_that_is_not_asked_is_refused(self, tmp_path: Path) -> None:
+        run(make_benchmark(2), Scripted(), tmp_path, name="scripted")
+        with (tmp_path / REPLIES).open("a") as file:
+            file.write(Reply(id="elsewhere/1", text="A", raw="A").to_line() + "\n")
+        with pytest.raises(SampleError, match="a reply to 'elsewhere/1'"):
+            run(make_benchmark(2), Scripted(), tmp_path, name="scripted")
+
+    def test_a_killed_process_leaves_what_it_had(self, tmp_path: Path) -> None:
+        """A process that is killed without warning in the middle of a run, and the same run again."""
+        code = (
+            "import sys, time; sys.path[:0] = [{root!r}, {tests!r}]\n"
+            "from tests.bench.made_benchmark import Scripted, make_benchmark\n"
+            "from terrascope.bench.run import run\n"
+            "run(make_benchmark(400), Scripted(lambda _: time.sleep(0.02)), {folder!r}, name='scripted')\n"
+        )
+        root = Path(__file__).resolve().parents[2]
+        code = code.format(root=str(root), tests=str(root / "tests"), folder=str(tmp_path))
+        process = subprocess.Popen([sys.executable, "-c", code])
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            if (tmp_path / REPLIES).exists() and (tmp_path / REPLIES).read_bytes().count(b"\n") >= 3:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        num_before = len(read_run(tmp_path)[1])
+        assert 3 <= num_before < 400
+        report = run(make_benchmark(400), Scripted(), tmp_path, name="scripted")
+        assert report.num_asked == 400 - num_before
+        assert [reply.id for reply in lines(tmp_path)] == [sample.id for sample in make_benchmark(400).samples]
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("error", "reason"),
+        [
+            (QuestionError("x"), "question refused"),
+            (ScaleError("x"), "no ground scale"),
+            (SceneError("x"), "image cannot be read"),
+            (ChipError("x", reason="corrupt image"), "corrupt image"),
+            (ModelError("x"), "model failed"),
+            (ModelError("memory ran out on cuda; give --dtype bfloat16"), OUT_OF_MEMORY),
+            (MemoryError(), OUT_OF_MEMORY),
+            (NoReply("x", "timed out"), "timed out"),
+        ],
+    )
+    def test_one_item_that_fails_is_counted_and_the_run_goes_on(
+        self, tmp_path: Path, error: Exception, reason: str
+    ) -> None:
+        report = run(make_benchmark(4), Scripted(fails_at(1, error=error)), tmp_path, name="scripted")
+        assert report.failed == {reason: 1} and report.num_chosen == 3
+        second = lines(tmp_path)[1]
+        assert (second.failed, second.text, second.raw, second.masks) == (reason, "", "", ())
+
+    def test_an_image_that_cannot_be_read_is_a_failure_of_its_item(self, tmp_path: Path) -> None:
+        class Broken(MadeBenchmark):
+            def item(self, index: int) -> Item:
+                if index == 0:
+                    raise ChipError("a.tif: truncated", reason="corrupt image")
+                return super().item(index)
+
+        report = run(Broken(items=make_benchmark(3).items), Scripted(), tmp_path, name="scripted")
+        assert report.failed == {"corrupt image": 1} and report.num_chosen == 2
+
+    def test_too_many_in_a_row_end_the_run_and_are_asked_again(self, tmp_path: Path) -> None:
+        num = FAILURES_THAT_END_A_RUN + 10
+        broken = Scripted(fails_at(*range(5, num), error=NoReply("nothing answers there", "unreachable")))
+        with pytest.raises(ModelError, match=rf"{FAILURES_THAT_END_A_RUN} questions in a row failed, at last: nothing"):
+            run(make_benchmark(num), broken, tmp_path, name="scripted")
+        assert len(broken.asked) == 5 + FAILURES_THAT_END_A_RUN
+        mended = Scripted()
+        report = run(make_benchmark(num), mended, tmp_path, name="scripted")
+        assert len(mended.asked) == num - 5
+        assert (report.num_chosen, report.num_failed, len(lines(tmp_path))) == (num, 0, num)
+
+    def test_failures_apart_from_each_other_never_end_it(self, tmp_path: Path) -> None:
+        every_second = range(0, 4 * FAILURES_THAT_END_A_RUN, 2)
+        broken = Scripted(fails_at(*every_second, error=QuestionError("no")))
+        report = run(make_benchmark(4 * FAILURES_THAT_END_A_RUN), broken, tmp_path, name="scripted")
+        assert report.failed == {"question refused": 2 * FAILURES_THAT_END_A_RUN}
+
+    def test_failures_in_the_middle_stay_unless_asked_for(self, tmp_path: Path) -> None:
+        run(make_benchmark(4), Scripted(fails_at(1, error=MemoryError())), tmp_path, name="scripted")
+        untouched, again = Scripted(), Scripted()
+        assert run(make_benchmark(4), untouched, tmp_path, name="scripted").failed == {OUT_OF_MEMORY: 1}
+        report = run(make_benchmark(4), again, tmp_path, name="scripted", again=True)
+        assert (untouched.asked, again.asked) == ([], [make_benchmark(4).samples[1].question])
+        assert report.num_failed == 0 and len(lines(tmp_path)) == 4
+
+    def test_what_every_request_would_meet_ends_the_run_at_once(self, tmp_path: Path) -> None:
+        broken = Scripted(fails_at(2, error=EndpointError("does not accept the key")))
+        with pytest.raises(EndpointError, match="does not accept the key"):
+            run(make_benchmark(5), broken, tmp_path, name="scripted")
+        assert len(lines(tmp_path)) == 2
+
+    def test_an_error_of_the_program_is_not_counted_as_one_of_the_item(self, tmp_path: Path) -> None:
+        with pytest.raises(ZeroDivisionError):
+            run(make_benchmark(2), Scripted(fails_at(1, error=ZeroDivisionError())), tmp_path, name="scripted")
+
+    def test_reasons_know_every_error_of_ours(self) -> None:
+        assert reason_of(SampleError("x")) == "record cannot be used"
+        assert reason_of(OutputError("x")) == "predictor failed"
+
+
+def test_the_runner_adds_less_than_a_millisecond_a_question(tmp_path: Path) -> None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    from runner_overhead import runner_overhead
+
+    # The goal is 1 ms; the best of three, as other work on the machine counts too.
+    assert min(runner_overhead(200) for _ in range(3)) < 1e-3

@@ -1,0 +1,119 @@
+"""Intervals and tests against scipy, exact enumeration and numbers that are known."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from terrascope.bench.statistics import (
+    NUM_RESAMPLES,
+    Interval,
+    bootstrap,
+    bootstrap_p,
+    correlate,
+    mcnemar_p,
+    mean_of_cells,
+    resample_means,
+    spread,
+)
+
+
+def test_the_interval_resamples_groups() -> None:
+    apart = bootstrap([0.0, 1.0] * 50, [str(i) for i in range(100)])
+    assert apart.mean == 0.5 and apart.num == 100
+    assert 0.38 < apart.low < 0.45 and 0.55 < apart.high < 0.62
+    # The same values in two groups: the mean of a resample is 0, a half or 1.
+    together = bootstrap([0.0] * 50 + [1.0] * 50, ["a"] * 50 + ["b"] * 50)
+    assert (together.low, together.mean, together.high) == (0.0, 0.5, 1.0)
+    nothing = bootstrap([], [])
+    assert math.isnan(nothing.mean) and f"{nothing:.2f}" == "-"
+
+
+def test_the_interval_is_that_of_scipy() -> None:
+    values = np.random.default_rng(3).random(60)
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    ours = bootstrap(values.tolist(), [str(place) for place in range(60)])
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.008)
+
+
+def test_groups_of_unequal_size_by_enumeration() -> None:
+    groups = {"a": [1.0, 1.0, 0.0], "b": [0.0], "c": [1.0]}
+    values = [value for members in groups.values() for value in members]
+    names = [name for name, members in groups.items() for _ in members]
+    possible = set()
+    for drawn in product(groups, repeat=3):
+        members = [value for name in drawn for value in groups[name]]
+        possible.add(round(sum(members) / len(members), 9))
+    means, drawn_means = resample_means(values, np.ones((5, 1)), names)
+    assert means.tolist() == [0.6]
+    assert drawn_means.shape == (NUM_RESAMPLES, 1)
+    assert {round(float(mean), 9) for mean in drawn_means[:, 0]} == possible
+
+
+def test_cells_of_one_draw_belong_together() -> None:
+    # Both cells hold the same values at the same places: whatever is drawn, their means are equal.
+    values = [0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
+    cells = [[1, 0], [0, 1]] * 3
+    means, drawn = resample_means(values, cells, ["a", "a", "b", "b", "c", "c"])
+    assert means == pytest.approx([2 / 3, 2 / 3])
+    assert np.array_equal(drawn[:, 0], drawn[:, 1])
+    assert len(np.unique(drawn)) > 1
+
+
+def test_an_empty_cell_is_not_a_number_and_is_passed_over() -> None:
+    means, drawn = resample_means([1.0, 0.0], [[1, 0, 0], [0, 1, 0]], ["a", "b"])
+    assert means[:2].tolist() == [1.0, 0.0] and math.isnan(means[2])
+    # A resample may hold one place twice, and then has no value of the other's cell.
+    assert np.isnan(drawn[:, 0]).any()
+    # A cell that was not drawn keeps its mean, so that the mean of both stays what it is.
+    mean, drawn_means = mean_of_cells(means[:2], drawn[:, :2])
+    assert mean == 0.5 and set(drawn_means) == {0.5}
+    mean, drawn_means = mean_of_cells(means[:0], drawn[:, :0])
+    assert math.isnan(mean) and np.isnan(drawn_means).all() and len(drawn_means) == NUM_RESAMPLES
+    interval = spread(1.0, drawn[:, 0], 1)
+    assert (interval.low, interval.high) == (1.0, 1.0)
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    values, groups = list(np.random.default_rng(0).random(30)), [str(place) for place in range(30)]
+    assert bootstrap(values, groups, seed=4) == bootstrap(values, groups, seed=4)
+    assert bootstrap(values, groups, seed=4) != bootstrap(values, groups, seed=5)
+
+
+def test_an_interval_is_written() -> None:
+    assert f"{Interval(mean=0.5, low=0.25, high=0.75, num=3):.2f}" == "0.50 (0.25 to 0.75)"
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (5, 0), (0, 5), (8, 2), (10, 10), (30, 12)])
+def test_the_exact_test_sums_the_binomial(only_first: int, only_second: int) -> None:
+    num, fewer = only_first + only_second, min(only_first, only_second)
+    tail = sum(math.comb(num, k) for k in range(fewer + 1)) / 2**num
+    assert mcnemar_p(only_first, only_second) == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_the_p_value_counts_resamples_on_the_other_side() -> None:
+    assert bootstrap_p(np.array([1.0] * 998 + [-1.0])) == pytest.approx(2 * 2 / 1000)
+    assert bootstrap_p(np.ones(999)) == pytest.approx(2 / 1000)
+    assert bootstrap_p(np.zeros(100)) == 1.0
+    assert bootstrap_p(np.array([1.0, math.nan, -1.0, 1.0])) == 1.0
+
+
+def test_pearson_is_that_of_scipy_and_by_hand() -> None:
+    rng = np.random.default_rng(2)
+    ious, rights = rng.random(40), (rng.random(40) < 0.5).astype(float)
+    found, theirs = correlate(ious.tolist(), rights.tolist()), stats.pearsonr(ious, rights)
+    assert (found.r, found.p, found.num) == (pytest.approx(theirs.statistic), pytest.approx(theirs.pvalue), 40)
+    by_hand = ((ious - ious.mean()) * (rights - rights.mean())).mean() / ious.std() / rights.std()
+    assert found.r == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize(("first", "second"), [([], []), ([0.5], [1.0]), ([0.1, 0.2, 0.3], [1.0, 1.0, 1.0])])
+def test_what_never_changes_has_no_correlation(first: list[float], second: list[float]) -> None:
+    found = correlate(first, second)
+    assert (found.r, found.p, found.num) == (None, None, len(first))
