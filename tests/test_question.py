@@ -15,7 +15,7 @@ from terrascope.tasks.boundary import Boundary
 from terrascope.tasks.coverage import Coverage
 from terrascope.tasks.distance import Distance
 from terrascope.tasks.existence import Existence
-from terrascope.tasks.question import LabelledScene
+from terrascope.tasks.question import LabelledScene, Task
 from terrascope.tasks.ranking import Ranking
 from tests.oracle import TREE, WATER, make_scene
 
@@ -80,15 +80,15 @@ def test_the_questions_of_the_tasks_are_understood(with_options: bool) -> None:
         valid=np.ones(ids.shape, bool),
         pixel_size=Georeference(gsd_m=10).pixel_size(*ids.shape),
     )
-    wanted = {
-        Area(): True,
-        Distance(): True,
-        Coverage(): False,
-        Ranking(): False,
-        Boundary(): False,
-        Existence(): False,
-    }
-    for task, scale in wanted.items():
+    wanted: list[tuple[Task, bool]] = [
+        (Area(), True),
+        (Distance(), True),
+        (Coverage(), False),
+        (Ranking(), False),
+        (Boundary(), False),
+        (Existence(), False),
+    ]
+    for task, scale in wanted:
         asked = [task.ask(labelled, np.random.default_rng(seed), with_options=with_options) for seed in range(60)]
         questions = [question for question in asked if question is not None]
         assert len(questions) > 10
