@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from endpoint import KEY, FakeServer, Scripted, says, served
+from endpoint import KEY, FakeServer, Scripted, fails, says, served
 from terrascope import data_commands
 from terrascope.landcover import TERRASCOPE
 from terrascope.llm import server
@@ -107,13 +107,19 @@ def test_a_recipe_in_a_file_is_overruled_by_what_is_typed(tmp_path: Path) -> Non
         (["--source", "synthetic=3,size"], "--source synthetic=3,size: 'size' is no option; write it as OPTION=VALUE"),
         (["--source", "synthetic=3,depth=2"], "source synthetic has no option 'depth'; it has size, cloudy"),
         (["--source", "nowhere=3"], "unknown source 'nowhere'; choose one of"),
-        (["--source", "ombria=/nowhere"], "/nowhere: no such folder; give the one that holds ombria"),
-        (["--source", SMALL, "--source", SMALL], "the recipe: sources: synthetic is given twice"),
-        (["--source", SMALL, "--level", "L3"], "the recipe: levels.0: input should be 'referring', 'caption', 'L1' or"),
+        (
+            ["--source", "ombria=/nowhere"],
+            "/nowhere: no such folder; for ombria, give a folder of Sentinel-1 and -2 before",
+        ),
+        (["--source", SMALL, "--source", SMALL], "--source: synthetic is given twice"),
+        (["--source", SMALL, "--level", "L3"], "--level: choose 'referring', 'caption', 'L1' or 'L2', got 'L3'"),
         (["--source", SMALL, "--split", "all"], "invalid value for '--split': "),
         (["--source", SMALL, "--seed", "x"], "--seed must be a whole number, got 'x'"),
-        (["--source", SMALL, "--limit", "0"], "the recipe: limit: input should be greater than or equal to 1"),
-        (["--source", SMALL, "--max-failed", "2"], "the recipe: max_failed_share: input should be less than or equal"),
+        (["--source", SMALL, "--seed", "-3"], "--seed: give at least 0, got -3"),
+        (["--source", "synthetic=2,size=2"], "generated scenes have from 16 to 4096 pixels a side, got size=2"),
+        (["--source", "synthetic=2,size=100000"], "generated scenes have from 16 to 4096 pixels a side, got size=1"),
+        (["--source", SMALL, "--limit", "0"], "--limit: give at least 1, got 0"),
+        (["--source", SMALL, "--max-failed", "2"], "--max-failed: give at most 1, got 2.0"),
         (["--source", SMALL, "--exclude", "/nowhere"], "/nowhere/manifest.json: not found; give the folder of a data"),
         (["--source", SMALL, "--writer", "llm"], "the recipe: writer: a language model has a name on its server; give"),
         (["--source", SMALL, "--model", "m"], "the recipe: writer: the offline composer asks no endpoint; choose the"),
@@ -166,7 +172,10 @@ def test_too_many_failed_chips_are_a_failed_build(tmp_path: Path) -> None:
     assert code == 1
     assert err == "error: 2 of 10 chips failed, more than the 5 % that may\n"
     assert out.splitlines()[0].endswith("samples of 10 chips in 1 files")
-    assert out.splitlines()[-1] == "failed chips: unreadable label 2"
+    failed, reason = out.splitlines()[-2:]
+    assert failed == "failed chips: unreadable label 2"
+    assert reason.startswith("  unreadable label, such as hls-worldcover/0: labels/0.tif: not a readable label ")
+    assert str(tmp_path) not in (tmp_path / "a" / "manifest.json").read_text()
     assert {sample.key for sample in open_store(tmp_path / "a")} == {str(n) for n in range(2, 10)}
     more = ("--out", tmp_path / "a", "--level", "L1", "--max-failed", "0.2")
     assert invoke("build", "--source", source, *more)[0] == 0, "the same data set, judged anew"
@@ -233,6 +242,9 @@ def test_export_writes_conversations_and_pictures(built: Path, tmp_path: Path) -
     assert told.splitlines()[0] == f"{out / 'plain-train.json'}: {num} samples"
     assert len(json.loads((out / "plain-train.json").read_text())) == num
     assert list(out.rglob("*.png"))
+    code, told, err = invoke("export", built, "--task", "nothing", "--out", tmp_path / "none")
+    assert (code, told) == (2, "") and err.startswith("error: no sample with task nothing; ")
+    assert not (tmp_path / "none").exists()
     code, told, _ = invoke("export", built, "--no-pictures", "--out", tmp_path / "text")
     assert code == 0 and "0 pictures written" in told and not list((tmp_path / "text").rglob("*.png"))
 
@@ -258,14 +270,14 @@ def test_a_language_model_is_asked_counted_and_not_asked_twice(tmp_path: Path, m
     monkeypatch.setattr(server, "_acquaintances", {})
     with served(reply) as fake:
         code, out, err = build_by_model(fake, tmp_path / "a", tmp_path / "replies", "--level", "caption")
-        assert (code, err) == (0, "")
+        assert (code, err) == (1, "error: no sample was made of 3 chips\n"), "every caption was rejected"
         assert {headers["authorization"] for headers in fake.headers} == {f"Bearer {KEY}"}
         lines = dict(line.split(": ", 1) for line in out.splitlines())
         assert lines["rejected drafts"] == "a mark without its region 3"
         num_asked = fake.num_asked
         assert lines["language model"].startswith(f"{num_asked} requests sent, 0 from the cache, {100 * num_asked} tok")
         code, out, _ = build_by_model(fake, tmp_path / "b", tmp_path / "replies", "--level", "caption")
-        assert code == 0 and fake.num_asked == num_asked
+        assert code == 1 and fake.num_asked == num_asked
         assert f"language model: 0 requests sent, {num_asked} from the cache" in out
         assert (tmp_path / "a" / "plan.json").read_bytes() == (tmp_path / "b" / "plan.json").read_bytes()
         code, out, _ = build_by_model(fake, tmp_path / "c", tmp_path / "replies")
@@ -276,6 +288,52 @@ def test_a_language_model_is_asked_counted_and_not_asked_twice(tmp_path: Path, m
     usage = json.loads((tmp_path / "a" / "manifest.json").read_text())["usage"]
     assert (usage["num_sent"], usage["input_tokens"]) == (num_asked, 100 * num_asked)
     assert fake.url not in (tmp_path / "a" / "manifest.json").read_text()
+
+
+def test_chips_without_a_reply_are_asked_again_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_acquaintances", {})
+    monkeypatch.setattr(server, "sleep", lambda seconds: None)
+    path, is_well = tmp_path / "recipe.yaml", [False]
+    path.write_text("chips_per_shard: 1\nlevels: [referring, caption]\n")
+
+    def answer(request: dict[str, Any]) -> Scripted:
+        # The second request is sent in vain, five times; those before and after it are not.
+        return fails(500) if not is_well[0] and 1 <= fake.num_asked - 1 <= 5 else reply(request)
+
+    with served(answer) as fake:
+        code, out, _ = build_by_model(fake, tmp_path / "a", tmp_path / "replies", "--recipe", path)
+        assert code == 0 and "failed chips: server error 1" in out
+        assert "without a reply: 1 of these chips; the same command asks for them again" in out
+        is_well[0] = True
+        before = fake.num_asked
+        code, out, _ = build_by_model(fake, tmp_path / "a", tmp_path / "replies", "--recipe", path)
+        asked = fake.num_asked - before
+        assert code == 0 and "3 files (2 were there already)" in out and "failed" not in out
+        assert asked > 0 and f"language model: {asked} requests sent, 1 from the cache" in out, "which was got before"
+        assert f"over all runs: {fake.num_asked} requests sent (5 server error)" in out
+        code, out, _ = build_by_model(fake, tmp_path / "a", tmp_path / "replies", "--recipe", path)
+        assert code == 0 and "(3 were there already)" in out and "language model: 0 requests sent, 0 from" in out
+        assert fake.num_asked == before + asked
+
+
+def test_chips_without_labels_make_no_sample_and_it_is_said_why(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "hls", num_torn=0)
+    source = f"folder={root},labels=,sensor=hls"
+    code, out, err = invoke("build", "--source", source, "--limit", "3", "--out", tmp_path / "a", "--level", "L1")
+    assert (code, err) == (1, "error: no sample was made of 3 chips\n")
+    assert "without labels: 3 of these chips; --annotate MODEL makes labels" in out
+
+
+def test_a_refused_build_leaves_nothing(tmp_path: Path) -> None:
+    made = ("build", "--source", "synthetic=4,size=64", "--level", "L1")
+    invoke(*made, "--out", tmp_path / "bench")
+    invoke("export", tmp_path / "bench", "--format", "terrascope", "--out", tmp_path / "exported")
+    back = ("build", "--source", f"terracot={tmp_path / 'exported'}", "--exclude", tmp_path / "bench")
+    code, _, err = invoke(*back, "--out", tmp_path / "leak")
+    assert code == 2 and "of the benchmark bench: both are of the place 2 of synthetic; leave" in err
+    assert not (tmp_path / "leak").exists()
 
 
 class Halves:

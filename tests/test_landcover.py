@@ -78,7 +78,7 @@ def test_the_order_of_the_classes_is_what_trained_weights_know() -> None:
 def test_every_word_of_a_class_leads_to_its_id(nomenclature: Nomenclature) -> None:
     for class_id, land_class in enumerate(nomenclature.classes):
         assert nomenclature[class_id] is land_class
-        for word in (land_class.name, land_class.plural, *land_class.aliases):
+        for word in land_class.words:
             assert nomenclature.id_of(word) == class_id, word
             assert nomenclature.id_of(f"  {word.upper()} ") == class_id, word
 
@@ -94,19 +94,24 @@ def test_every_word_of_a_class_leads_to_its_id(nomenclature: Nomenclature) -> No
         ("Collapsed Buildings", "destroyed building"),
         ("ice", "snow"),
         ("mangrove", "wetland"),
+        ("floods", "flood"),
+        ("road", "developed area"),
     ],
 )
 def test_aliases(word: str, name: str) -> None:
     assert TERRASCOPE.names[TERRASCOPE.id_of(word)] == name
 
 
+def test_no_word_of_a_part_stands_for_a_whole_class() -> None:
+    said = {word for land_class in TERRASCOPE.classes for word in (land_class.plural, *land_class.aliases)}
+    parts = {"lake", "river", "sea", "meadow", "city", "road", "sand", "rock", "marsh", "mangrove", "ice", "house"}
+    assert not parts & said
+    assert all(TERRASCOPE.id_of(part) is not None for part in parts)
+
+
 @pytest.mark.parametrize("nomenclature", NOMENCLATURES.values(), ids=NOMENCLATURES)
 def test_no_word_means_two_classes(nomenclature: Nomenclature) -> None:
-    words = [
-        word.lower()
-        for land_class in nomenclature.classes
-        for word in {land_class.name, land_class.plural, *land_class.aliases}
-    ]
+    words = [word.lower() for land_class in nomenclature.classes for word in set(land_class.words)]
     assert len(words) == len(set(words))
 
 

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Problems that `validate` prints; it counts them all."""
 
+_OPTIONS = {
+    "sources": "--source",
+    "levels": "--level",
+    "seed": "--seed",
+    "limit": "--limit",
+    "chips_per_shard": "--chips-per-shard",
+    "max_failed_share": "--max-failed",
+}
+"""The options by which fields of a recipe are typed, for messages."""
+
 app = typer.Typer(help="Build, check and hand on data sets.", no_args_is_help=True)
 
 LevelName = Literal["referring", "caption", "L1", "L2"]
@@ -112,7 +122,7 @@ def build(
         Literal["local", "ray"], typer.Option("--engine", help="Processes of this machine, or Ray (extra ray).")
     ] = "local",
 ) -> None:
-    """Build a data set, or go on with one; exit code 1 if too many chips failed."""
+    """Build a data set, or go on with one; exit code 1 if too many chips failed, or there is no sample."""
     from terrascope.progress import Waiting
 
     with Waiting("preparing") as waiting:
@@ -136,7 +146,8 @@ def build(
         values |= {name: value for name, value in typed.items() if value is not None}
         if "sources" not in values:
             raise SampleError("no data set was given; name one with --source NAME=DIR, such as --source synthetic=100")
-        wanted = Recipe.of(values, str(recipe or "the recipe"))
+        options = {name: option for name, option in _OPTIONS.items() if typed[name] is not None}
+        wanted = Recipe.of(values, str(recipe or "the recipe"), typed=options)
 
         def advance(stage: str, done: int, total: int) -> None:
             if stage != waiting.stage:
@@ -156,6 +167,9 @@ def build(
         failed, total = report.total.num_failed, report.total.num_chips
         allowed = f"{100 * report.max_failed_share:g} %"
         typer.echo(f"error: {failed} of {total} chips failed, more than the {allowed} that may", err=True)
+        raise typer.Exit(1)
+    if not report.total.num_samples:
+        typer.echo(f"error: no sample was made of {report.total.num_chips:,} chips", err=True)
         raise typer.Exit(1)
 
 
@@ -283,9 +297,12 @@ def export(
 
     with Waiting("exporting") as waiting:
         from terrascope.terracot.export import export as write
+        from terrascope.terracot.show import choose_samples
         from terrascope.terracot.store import open_store
 
         store = open_store(folder)
+        # Refuses, as `show` does, where there is no such sample.
+        choose_samples(store.select(level=level, task=task, source=source), level=level, task=task, source=source)
         done = write(
             store.select(level=level, task=task, source=source),
             out,
@@ -391,12 +408,19 @@ def _describe(report: BuildReport, out: str) -> Iterable[str]:
             yield f"left out by {source}: {_list(reasons)}"
     if total.num_empty:
         yield f"nothing to ask: {total.num_empty:,} chips"
+    if total.num_unlabelled:
+        yield f"without labels: {total.num_unlabelled:,} of these chips; --annotate MODEL makes labels"
     if total.failed:
         yield f"failed chips: {_list(total.failed)}"
+        yield from (f"  {reason}, such as {sentence}" for reason, sentence in total.told.items())
+    if total.num_without_reply:
+        yield f"without a reply: {total.num_without_reply:,} of these chips; the same command asks for them again"
     if total.rejected:
         yield f"rejected drafts: {_list(total.rejected)}"
     if report.usage is not None:
-        yield f"language model: {report.usage}"
+        yield f"language model: {report.used_now}"
+        if report.usage != report.used_now:
+            yield f"language model, over all runs: {report.usage}"
 
 
 def _list(counts: Mapping[str, int]) -> str:

@@ -333,11 +333,11 @@ def test_buildings_that_touch_are_asked_about_only_where_their_masks_tell_the_an
         ({"quota": {"areas": 3}}, "no task areas; choose among coverage, area"),
         ({"quota": {"area": -3}}, "-3 questions of area; give 0 or more"),
         ({"tasks": {"area": {"least": 3}}}, "no setting least; choose among min_coverage, option_ratios"),
-        ({"tasks": {"boundary": {"max_objects": "few"}}}, "should be a valid integer"),
-        ({"shown": ["infrared"]}, "should be 'optical', 'sar' or 'both'"),
+        ({"tasks": {"boundary": {"max_objects": "few"}}}, "give a whole number, got 'few'"),
+        ({"shown": ["infrared"]}, "choose 'optical', 'sar' or 'both', got 'infrared'"),
         ({"sources": [{"name": "synthetic", "root": 1, "tasks": ["counting"]}]}, "no task counting"),
         ({"sources": [{"name": "synthetic", "root": 1}] * 2}, "synthetic is given twice"),
-        ({"levels": ["L1"]}, "levels: extra inputs are not permitted"),
+        ({"levels": ["L1"]}, "levels: there is no such field; choose among sources"),
     ],
 )
 def test_what_is_no_recipe_is_one_sentence(fields: dict[str, Any], sentence: str) -> None:

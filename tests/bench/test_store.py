@@ -134,7 +134,7 @@ def test_a_folder_that_is_not_given_is_missed_at_once_and_not_for_scoring(built:
 
 
 def test_a_folder_that_does_not_exist_is_one_sentence(built: Path, tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match=r"missing: no such folder; give the one that holds ombria"):
+    with pytest.raises(SceneError, match=r"missing: no such folder; for ombria, give a folder of Sentinel-1"):
         open_bench(built, {"floods": str(tmp_path / "missing")})
 
 

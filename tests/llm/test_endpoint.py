@@ -273,6 +273,17 @@ def test_a_server_that_is_gone_ends_the_run() -> None:
         assert not isinstance(caught.value, NoReply)
 
 
+def test_an_address_where_nobody_is_ends_the_run_soon() -> None:
+    with served([]) as fake:
+        at = endpoint(fake, max_tries=1)
+    for _ in range(2):
+        with pytest.raises(NoReply):
+            ask(at)
+    with pytest.raises(EndpointError, match="3 requests in a row came to nothing, at last: nothing answers") as caught:
+        ask(at)
+    assert not isinstance(caught.value, NoReply)
+
+
 def test_failures_that_are_not_in_a_row_do_not_end_the_run() -> None:
     replies = ([fails(500)] * 9 + [says(PARIS)]) * 2 + ([fails(500)] * 9 + [Scripted(refusal="no")]) * 2
     with served(replies) as fake:

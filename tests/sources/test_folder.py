@@ -124,6 +124,10 @@ def test_optical_and_sar_lie_in_folders_of_their_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(folder, "a").labels[0].ids, IDS)
     only_sar = Folder(tmp_path, sar="sar", labels="", sar_sensor="sentinel-1")
     assert read(only_sar, "a").scene.pairs[0].optical is None
+    with pytest.raises(
+        ChipError, match=r"sar/a\.tif: nothing says what its bands .* or give sar_sensor= \(one of sent"
+    ):
+        Folder(tmp_path, sar="sar", labels="").read("a")
 
 
 def test_names_may_be_patterns(tmp_path: Path) -> None:

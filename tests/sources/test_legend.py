@@ -78,13 +78,20 @@ def test_known_legends_go_by_name(tmp_path: Path) -> None:
     assert translated("corine", [311, 512, 335, 999, 131], tmp_path) == [
         *(TERRASCOPE.id_of(name) for name in ("tree", "water", "snow")), UNLABELLED, UNLABELLED,
     ]  # fmt: skip
+    assert translated("1=water;2=tree", [1, 2], tmp_path) == translated("1=water, 2=tree", [1, 2], tmp_path)
+    assert translated("1=water;2=tree;", [2], tmp_path) == [TERRASCOPE.id_of("tree")]
     assert translated("terramind", [0, 9], tmp_path) == [UNLABELLED, TERRASCOPE.id_of("grass")]
 
 
 @pytest.mark.parametrize(
     ("told", "content", "sentence"),
     [
-        ("", None, r"legend\.csv: no such legend; write one with the columns code and name"),
+        (
+            "",
+            None,
+            r"legend\.csv: no such legend; write one with the columns code and name, or say what the codes are "
+            r"\(legend=1=water;2=tree\), or one of worldcover",
+        ),
         ("1=water,x=tree", None, r"row 2: a row needs a code, which is a whole number, and a name"),
         ("1=water,1=tree", None, "row 2: code 1 stands there twice"),
         ("1=", None, "row 1: code 1 has no name; call it unlabelled"),

@@ -54,7 +54,7 @@ def test_options_given_as_text_are_what_their_fields_hold(tmp_path: Path) -> Non
     ("name", "root", "options", "sentence"),
     [
         ("xview", ".", {}, r"unknown source 'xview'; choose one of hls-worldcover, .*, folder$"),
-        ("folder", "gone", {}, r"^gone: no such folder; give the one that holds folder"),
+        ("folder", "gone", {}, r"^gone: no such folder; for folder, give a folder of images of your own"),
         ("ombria", ".", {"size": 3}, r"source ombria has no option 'size'; it has none$"),
         ("xbd", ".", {"size": "x"}, r"no option 'size'; it has nomenclature, by_place$"),
         ("folder", ".", {"gsd_m": "ten"}, r"folder: gsd_m is 'ten'; give a number$"),

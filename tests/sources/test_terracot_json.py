@@ -255,7 +255,7 @@ def test_the_source_lists_images_once_and_reads_them_with_their_questions(tmp_pa
         ("L1", "Is the water larger than the trees?", "No"),
         ("caption", "Describe the image.", caption),
     ]
-    assert chip.captions == (caption,) and chip.labels == () and chip.lonlat is None
+    assert chip.captions == (caption,) and chip.labels == () and chip.lonlat is None and chip.origins == ()
     np.testing.assert_array_equal(to_bytes(render(chip.scene.observations[0]))[0, 0], [1, 2, 3])
     np.testing.assert_array_equal(source.samples("a.png")[0].mask(0), WATER)
     for key, reason in (("b.png", "missing image"), ("c.png", "unknown chip")):
@@ -296,6 +296,7 @@ def test_our_own_export_is_a_source_of_the_same_pictures(
     assert place == "p" and source.index("train").entries == () and source.samples(key) == (sample,)
     back = source.read(key)
     assert (back.place, back.split, back.country, back.lonlat) == ("p", "val", "Austria", (12.5, -7.25))
+    assert back.origins == ((sample.source, sample.key, "p"),)
     assert back.scene.dates == chip.scene.dates and back.scene.georeference.gsd_m == 10.0
     assert len(back.scene.pairs) == num_dates
     for ours, theirs in zip(chip.scene.observations, back.scene.observations, strict=True):

@@ -61,7 +61,7 @@ def test_presence_keeps_the_class_from_telling_the_answer() -> None:
         there = ["crop"] * bool(rng.random() < 0.9) + ["snow"] * bool(rng.random() < 0.1)
         there += [name for name in ("water", "tree") if rng.random() < 0.5]
         scenes.append(stripes("other", *there, known=known))
-    presence = {"crop": 0.9, "snow": 0.1, "water": 0.5, "tree": 0.5}
+    presence = ({"crop": 0.9, "snow": 0.1, "water": 0.5, "tree": 0.5},)
 
     def shares(task: Existence) -> dict[str, float]:
         asked = ask_all(task, scenes)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terrascope.landcover import TERRASCOPE
+from terrascope.landcover import NOMENCLATURES, Nomenclature
 from terrascope.quantities import format_area
 from terrascope.tasks.options import scaled_values, spaced_integers
-from terrascope.tasks.wording import NOUNS, fill, is_plural, name_class, name_image
+from terrascope.tasks.wording import fill, is_plural, name_class, name_image
 
 
-def test_every_word_for_a_class_leads_back_to_it() -> None:
+@pytest.mark.parametrize("nomenclature", NOMENCLATURES.values(), ids=NOMENCLATURES)
+def test_a_question_calls_a_class_by_its_plural_or_by_what_is_true_of_all_of_it(nomenclature: Nomenclature) -> None:
     rng = np.random.default_rng(0)
-    adjectives = {noun: alias for alias, noun in NOUNS.items()}
-    for class_id, land_class in enumerate(TERRASCOPE.classes):
-        words = {name_class(land_class, rng) for _ in range(100)}
-        assert land_class.plural in words
-        assert all(TERRASCOPE.id_of(adjectives.get(word, word)) == class_id for word in words)
+    for land_class in nomenclature.classes:
+        words = {name_class(land_class, rng) for _ in range(200)}
+        assert words == {land_class.plural, *land_class.aliases}
+        assert not words & set(land_class.narrower)
 
 
 def test_words_for_an_image() -> None:

@@ -21,6 +21,7 @@ import pytest
 from stripes import make_chip, open_tools, recipe
 from terrascope import __version__
 from terrascope.errors import EndpointError, OutputError, SampleError
+from terrascope.landcover import UNLABELLED
 from terrascope.sample import Sample
 from terrascope.terracot import level1, referring
 from terrascope.terracot.asking import ask_chip, rng_of
@@ -192,6 +193,8 @@ def test_chips_that_cannot_be_read_are_counted_and_passed_over(built: Path, tmp_
     report = make(tmp_path / "data", options={"unreadable": ["2", "9"]}, max_failed_share=0.1)
     assert report.total.failed == {"unreadable label": 2}
     assert report.total.num_chips == 12 and report.too_many_failed
+    told = {"unreadable label": "stripes/2: 2.tif: not a readable label raster"}
+    assert report.total.told == told == json.loads((tmp_path / "data" / "manifest.json").read_text())["total"]["told"]
     left = [sample for sample in read(built) if sample.key not in ("2", "9")]
     found = read(tmp_path / "data")
     assert {sample.key for sample in found} == {sample.key for sample in left}
@@ -218,8 +221,12 @@ def test_a_fault_of_the_program_stops_the_build_with_its_traceback(tmp_path: Pat
 
 def test_a_server_that_is_gone_stops_the_build_with_its_sentence(tmp_path: Path) -> None:
     with pytest.raises(EndpointError, match=r"^http://localhost:1: nothing answers; start the server$"):
-        make_with_plan(tmp_path / "data", 2, unreachable=["6"])
-    assert (tmp_path / "data" / "plan.json").exists(), "and it can go on"
+        make_with_plan(tmp_path / "data", 1, unreachable=["6"])
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"plan.json", "train-00000-of-00003.parquet"}
+    # Before anything was made there is nothing to go on with, and the folder is free for another recipe.
+    with pytest.raises(EndpointError, match="nothing answers"):
+        make_with_plan(tmp_path / "none", 1, unreachable=["0"])
+    assert not list((tmp_path / "none").iterdir())
 
 
 def make_with_plan(out: Path, num_workers: int, **options: object) -> None:
@@ -280,6 +287,29 @@ def test_an_error_after_the_first_level_keeps_what_was_asked(tmp_path: Path) -> 
     assert asked.failed == "timed out"
     assert {sample.level for sample in asked.samples} == {"referring", "L1"}
     assert asked.record is not None
+
+
+def test_a_chip_of_which_little_is_labelled_is_asked_for_its_masks_alone(tmp_path: Path) -> None:
+    tools = open_tools(recipe(), tmp_path)
+    source = tools.sources["stripes"]
+
+    class Sparse:
+        """The stripes with a fifth of the labels left out."""
+
+        name = "stripes"
+
+        def read(self, key: str) -> object:
+            chip = source.read(key)
+            ids = chip.labels[0].ids.copy()
+            ids[: len(ids) // 5] = UNLABELLED
+            return replace(chip, labels=(replace(chip.labels[0], ids=ids), *chip.labels[1:]))
+
+    sparse = replace(tools, sources={"stripes": Sparse()})  # type: ignore[dict-item]
+    asked = ask_chip(Plan(recipe=recipe(), shards=()), sparse, None, "stripes", "4")
+    assert {sample.level for sample in asked.samples} == {"referring"}
+    assert (asked.failed, asked.rejected) == (None, ("too little of it is labelled",))
+    lenient = Plan(recipe=recipe(level1={"min_labelled": 0.5}), shards=())
+    assert {"referring", "L1", "caption"} <= {s.level for s in ask_chip(lenient, sparse, None, "stripes", "4").samples}
 
 
 def test_chance_depends_on_every_name_and_on_no_machine() -> None:

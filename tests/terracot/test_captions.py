@@ -14,6 +14,7 @@ from terrascope.landcover import CORINE_19, TERRASCOPE, UNLABELLED, XBD_DAMAGE
 from terrascope.tasks import Question
 from terrascope.terracot.captions import CaptionSettings, describe
 from terrascope.terracot.captions.places import Place, direction_between, place_of
+from terrascope.terracot.captions.setting import setting_of
 from terrascope.terracot.layout import lay_out
 from terrascope.terracot.nouns import NOUNS, Noun
 from terrascope.terracot.verify import check
@@ -258,3 +259,26 @@ def test_another_nomenclature_is_spoken_of_in_its_own_words() -> None:
 def test_verb_forms(plain: str, singular: str) -> None:
     assert Noun(text="water", plural=False).verb(plain) == singular
     assert Noun(text="crops", plural=True).verb(plain) == plain
+
+
+def test_a_sensor_is_named_only_where_its_pixels_fit() -> None:
+    def words(gsd_m: float | None) -> str:
+        return setting_of(chip_of(paint(background="crop"), gsd_m=gsd_m)).sensor
+
+    assert [words(gsd_m) for gsd_m in (None, 20.0, 10.0, 0.5)] == ["Sentinel-2"] * 3 + ["multispectral"]
+    for chip in drawn(20):
+        assert "HLS" not in setting_of(chip).sensor
+
+
+def test_numbered_buildings_are_counted_as_such() -> None:
+    """Twenty buildings, two of which stand wall to wall: 19 patches in the mask."""
+    objects = np.zeros((100, 100), np.int32)
+    for number in range(20):
+        row, column = divmod(number, 4)
+        objects[20 * row : 20 * row + 10, 25 * column : 25 * column + 15] = number + 1
+    objects[0:10, 15:25] = 1
+    ids = np.where(objects > 0, TERRASCOPE.id_of("building"), TERRASCOPE.id_of("grass")).astype(np.uint8)
+    said = [caption(chip_of(ids, objects=objects, gsd_m=0.5), seed) for seed in range(60)]
+    text = " ".join(render(question.trace) for question in said)
+    assert "There are 20 buildings." in text
+    assert not re.search("(?:19|20) (?:separate |small )?patches", text)

@@ -24,12 +24,13 @@ from terrascope.terracot.layout import lay_out
 from terrascope.terracot.level2 import CHANGE, SEMANTIC, SPATIAL, compose
 from terrascope.terracot.level2.changes import ShareChange, Trend
 from terrascope.terracot.level2.drafting import Desk, Draft, Rule
-from terrascope.terracot.level2.hazards import Damage, FloodEffect, FloodExposure, FloodSeverity
-from terrascope.terracot.level2.landscape import Footprint, Habitat, LandscapeType
+from terrascope.terracot.level2.hazards import Damage, FloodEffect, FloodSeverity
+from terrascope.terracot.level2.landscape import LandscapeType
 from terrascope.terracot.level2.neighbours import AdjacencyChain, Between, ByDistance
 from terrascope.terracot.level2.patches import DensestQuarter, LargestPatch
 from terrascope.terracot.level2.sizes import Combined, Extreme, Ranking, Ratio
-from terrascope.terracot.level2.suitability import Expansion, Farming, Irrigation
+from terrascope.terracot.level2.suitability import Farming
+from terrascope.terracot.naming import named_classes
 from terrascope.terracot.verify import check
 from terrascope.trace import LETTERS, parse, render, resolve_images
 
@@ -195,10 +196,27 @@ def check_quarter(chip: Chip, question: Question) -> None:
     assert question.trace.grounded_steps[1].mask.sum() == parts[question.truth].sum()
 
 
+def threshold_of(question: Question) -> float:
+    """The share (0-1) or the metres that the question states."""
+    number, unit = re.search(r"([0-9.]+)(%| k?m\b)", question.text).groups()
+    return float(number) * {"%": 0.01, " m": 1, " km": 1000}[unit]
+
+
+def reaches(value: float, question: Question, *, gap: float) -> bool:
+    threshold = threshold_of(question)
+    assert abs(value - threshold) >= gap - 1e-9
+    return value >= threshold
+
+
+def is_within(distance_m: float, question: Question) -> bool:
+    threshold_m = threshold_of(question)
+    assert distance_m >= 1.29 * threshold_m or distance_m <= threshold_m / 1.29
+    return distance_m <= threshold_m
+
+
 def check_farming(chip: Chip, question: Question) -> None:
     arable = share(chip, image_of(chip, question), {"crop", "grass"})
-    assert arable >= 0.45 or arable <= 0.2
-    assert says_yes(question, "unsuitable|poor|too little") == (arable >= 0.45)
+    assert says_yes(question, "unsuitable|poor|too little") == reaches(arable, question, gap=0.05)
 
 
 def water_distance(chip: Chip, question: Question) -> float:
@@ -212,14 +230,12 @@ def water_distance(chip: Chip, question: Question) -> float:
 
 def check_irrigation(chip: Chip, question: Question) -> None:
     distance = water_distance(chip, question)
-    assert not 300 < distance < 1000
-    assert says_yes(question, "too far|lack") == (distance <= 300)
+    assert says_yes(question, "too far|lack") == is_within(distance, question)
 
 
 def check_exposure(chip: Chip, question: Question) -> None:
     distance = water_distance(chip, question)
-    assert not 100 < distance < 400
-    assert says_yes(question, "far enough|safe distance") == (distance <= 100)
+    assert says_yes(question, "safe from|safe distance") == is_within(distance, question)
 
 
 def check_expansion(chip: Chip, question: Question) -> None:
@@ -228,8 +244,7 @@ def check_expansion(chip: Chip, question: Question) -> None:
     grown = ndimage.binary_dilation(ids == TERRASCOPE.id_of("developed area"))
     beside = {kind for kind in ("grass", "bare land", "shrub") if (grown & (ids == TERRASCOPE.id_of(kind))).any()}
     room = share(chip, image, {kind_of(name) for name in beside})
-    assert room >= 0.25 or room <= 0.08
-    assert says_yes(question, "lack") == (room >= 0.25)
+    assert says_yes(question, "lack|hindered") == reaches(room, question, gap=0.03)
 
 
 def check_landscape(chip: Chip, question: Question) -> None:
@@ -246,16 +261,14 @@ def check_landscape(chip: Chip, question: Question) -> None:
 
 def check_footprint(chip: Chip, question: Question) -> None:
     made = share(chip, image_of(chip, question), {"crop", "developed", "building", "ruin"})
-    assert made >= 0.6 or made <= 0.3
-    assert says_yes(question, "mostly natural|neither|natural land cover") == (made >= 0.6)
+    assert says_yes(question, "less than") == reaches(made, question, gap=0.05)
 
 
 def check_habitat(chip: Chip, question: Question) -> None:
     mask = masks_of(chip, question)[0][1]
     sizes = np.bincount(ndimage.label(mask, np.ones((3, 3)))[0].ravel())[1:]
     part = sizes.max() / mask.sum()
-    assert part >= 0.75 or (part <= 0.4 and len(sizes) >= 5)
-    assert says_yes(question, "fragmented|have to cross|split up") == (part >= 0.75)
+    assert says_yes(question, "fragmented|have to cross|split up") == reaches(part, question, gap=0.05)
 
 
 def check_severity(chip: Chip, question: Question) -> None:
@@ -326,6 +339,13 @@ ORACLES: dict[str, Callable[[Chip, Question], None]] = {
 }
 
 
+OF_CLASSES = {
+    "spatial/between", "spatial/nearest", "spatial/farthest", "spatial/largest", "spatial/smallest", "spatial/ranking",
+    "semantic/flood_effect",
+}  # fmt: skip
+"""Rules whose answers are words for classes."""
+
+
 def test_every_rule_has_an_oracle() -> None:
     assert set(ORACLES) == set(BY_TASK) and len(BY_TASK) == len(ALL)
 
@@ -335,7 +355,20 @@ def test_truths_are_those_of_the_slow_path(task: str) -> None:
     found = [(chip, question) for chip, question in asked() if question.task == task]
     assert len(found) >= 3
     for chip, question in found:
-        ORACLES[task](chip, question)
+        named = named_classes(question.truth, TERRASCOPE)
+        ORACLES[task](chip, replace(question, truth=", ".join(named)) if task in OF_CLASSES else question)
+
+
+def test_options_say_what_the_question_says() -> None:
+    """Whoever is asked about `open water or forest` chooses between these very words."""
+    num = 0
+    for _, question in asked():
+        if question.task in {"spatial/nearest", "spatial/farthest", "spatial/largest", "spatial/smallest"}:
+            num += 1
+            assert all(word in question.text for word in (question.truth, *question.options)), question
+        if question.task == "spatial/ranking":
+            assert all(word in question.text for word in question.truth.split(", "))
+    assert num > 20
 
 
 # -- what all of them promise
@@ -400,11 +433,42 @@ def number_of(option: str) -> float:
 
 
 def test_two_or_three_questions_of_both_kinds() -> None:
+    num_both = 0
     for seed, chip in enumerate(drawn(60)):
         tasks = [question.task for question in compose(chip, [], np.random.default_rng(seed))]
         assert 2 <= len(tasks) <= 3 and len(set(tasks)) == len(tasks)
-        if lay_out(chip.labelled).covers[0][0].share < 0.9:
-            assert {task.split("/")[0] for task in tasks} == {"spatial", "semantic"}
+        num_both += {task.split("/")[0] for task in tasks} == {"spatial", "semantic"}
+    # Where a scene allows only the frequent answer of every rule, two questions of one kind may be all.
+    assert num_both >= 54
+
+
+def test_a_threshold_is_reached_or_missed_alike_and_clearly() -> None:
+    thresholds = (0.1, 0.2, 0.3, 0.4, 0.9)
+    desk = Desk(lay_out(chip_of(FOREST_AND_TOWN).labelled), np.random.default_rng(0))
+    drawn_ = Counter(desk.draw_threshold(0.22, thresholds, gap=0.05) for _ in range(1000))
+    assert set(drawn_) == {0.1, 0.3, 0.4} and 430 < drawn_[0.1] < 570
+    far = Counter(desk.draw_threshold(200.0, (100.0, 160.0, 250.0, 300.0), ratio=1.3) for _ in range(1000))
+    assert set(far) == {100.0, 300.0} and 430 < far[100.0] < 570
+    seldom = Counter(desk.draw_threshold(0.0, thresholds, gap=0.05) for _ in range(1000))
+    assert 5 < 1000 - seldom[None] < 60 and set(seldom) <= {0.1, 0.2, None}
+
+
+@pytest.mark.parametrize(
+    ("task", "least"),
+    [("semantic/farming", 60), ("semantic/human_footprint", 60), ("semantic/habitat", 25), ("semantic/trend", 15)],
+)
+def test_a_rule_does_not_mostly_hold_or_fail(task: str, least: int) -> None:
+    """Whichever way the question is put: what is asked about is so as often as not."""
+    holds: Counter[object] = Counter()
+    denied = "unsuitable|poor|too little|less than|fragmented|have to cross|split up"
+    for seed, chip in enumerate(drawn(120)):
+        for repeat in range(4):
+            drafted = draft(BY_TASK[task], chip, 1000 * seed + repeat)
+            if drafted is not None:
+                question = drafted.question
+                holds[says_yes(question, denied) if question.truth in ("Yes", "No") else question.truth] += 1
+    assert holds.total() >= least
+    assert max(holds.values()) <= 0.62 * holds.total(), holds
 
 
 def test_the_same_generator_asks_the_same() -> None:
@@ -472,7 +536,7 @@ def test_nearest_of_two_with_their_distances() -> None:
     chip = chip_of(ids, known=("water", "crop", "snow"))
     questions = [ask(ByDistance(nearest=True), chip, seed) for seed in range(12)]
     of_water = next(question for question in questions if question.classes[0] == "water")
-    assert of_water.truth == "crop"
+    assert named_classes(of_water.truth, TERRASCOPE) == ("crop",)
     findings = dict(zip(of_water.classes, (step.finding for step in of_water.trace.grounded_steps), strict=True))
     assert "110 m from" in findings["crop"] and "510 m from" in findings["snow"]
     assert len(of_water.classes) == 4 and of_water.classes[2] == "water"
@@ -484,13 +548,7 @@ TOO_CLOSE: tuple[tuple[Rule, Chip], ...] = (
     (Ratio(), chip_of(paint(("water", HALF), ("crop", NEXT)))),
     (Ranking(), chip_of(paint(("water", HALF), ("crop", NEXT)))),
     (Extreme(largest=True), chip_of(paint(("water", (0, 34, 0, 100)), ("crop", (34, 67, 0, 100)), background="tree"))),
-    (Farming(), chip_of(paint(("crop", (0, 30, 0, 100)), background="tree"))),
-    (Footprint(), chip_of(paint(("crop", (0, 45, 0, 100)), background="tree"))),
     (LandscapeType(), chip_of(paint(("crop", (0, 48, 0, 100)), background="tree"))),
-    (Habitat(), chip_of(paint(("tree", (0, 30, 0, 60)), ("tree", (40, 70, 0, 40)), background="crop"))),
-    (Irrigation(), chip_of(paint(("water", (0, 10, 0, 100)), ("crop", (60, 90, 0, 100)), background="tree"))),
-    (FloodExposure(), chip_of(paint(("water", (0, 10, 0, 100)), ("building", (30, 40, 0, 100)), background="tree"))),
-    (Expansion(), chip_of(paint(("grass", (0, 15, 0, 100)), ("developed area", (15, 30, 0, 100)), background="tree"))),
     (FloodSeverity(), chip_of(paint(("flood", (0, 21, 0, 100)), background="tree"))),
     (FloodEffect(), chip_of(paint(("crop", (0, 100, 0, 52)), background="tree"), paint(background="flood"))),
     (DensestQuarter(), chip_of(paint(("water", (20, 80, 20, 80))))),
@@ -538,7 +596,8 @@ def test_rules_speak_of_kinds_in_any_nomenclature() -> None:
     )  # fmt: skip
     chip = chip_of(ids, nomenclature=CORINE_19)
     farming = ask(Farming(), chip)
-    assert {"arable land", "pasture"} <= set(farming.classes) and says_yes(farming, "unsuitable|poor|too little")
+    assert {"arable land", "pasture"} <= set(farming.classes)
+    assert says_yes(farming, "unsuitable|poor|too little") == (threshold_of(farming) < 0.8)
     assert ask(LandscapeType(), chip).truth == "farming landscape"
     for seed in range(20):
         for question in compose(chip, [], np.random.default_rng(seed)):

@@ -53,16 +53,21 @@ def test_a_plan_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert load_plan(tmp_path, wanted) is None
     listed = list_chips(wanted, {"stripes": Stripes()})
     plan = plans.Plan(
-        recipe=wanted, shards=listed.shards, skipped=listed.skipped, classes={"water": ClassCount(shown=3, known=4)}
+        recipe=wanted,
+        shards=listed.shards,
+        skipped=listed.skipped,
+        classes={"water": ClassCount(shown=3, known=4)},
+        presence={"stripes": ({"water": 0.75}, {})},
     )
     plan.save(tmp_path)
     read = load_plan(tmp_path, wanted)
     assert read is not None
-    assert (read.recipe, read.shards, read.skipped, read.classes) == (
+    assert (read.recipe, read.shards, read.skipped, read.classes, read.presence) == (
         plan.recipe,
         plan.shards,
         plan.skipped,
         plan.classes,
+        plan.presence,
     )
     assert read.digest == plan.digest != listed.digest
 
@@ -117,14 +122,19 @@ def test_plans_differ_by_anything_that_decides_samples() -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({}, "r.yaml: sources: field required"),
-        ({"sources": []}, "r.yaml: sources: tuple should have at least 1 item after validation, not 0"),
+        ({}, "r.yaml: sources: is missing"),
+        ({"sources": []}, "r.yaml: sources: give at least 1"),
         ({"sources": [A, A]}, "r.yaml: sources: a is given twice"),
-        ({"sources": [A], "sede": 3}, "r.yaml: sede: extra inputs are not permitted"),
-        ({"sources": [A], "levels": ["L3"]}, "r.yaml: levels.0: input should be 'referring', 'caption', "),
-        ({"sources": [A | {"limit": 0}]}, "r.yaml: sources.0.limit: input should be greater than or equal"),
-        ({"sources": [A], "level1": {"kinds": 3}}, "r.yaml: level1: no setting kinds; choose among num_k"),
-        ({"sources": [A], "level1": {"options_share": "x"}}, "r.yaml: level1.options_share: input should"),
+        ({"sources": [A], "sede": 3}, "r.yaml: sede: there is no such field; choose among sources, split"),
+        ({"sources": [A], "levels": ["L3"]}, "r.yaml: levels.0: choose 'referring', 'caption', 'L1' or 'L2', got 'L3'"),
+        ({"sources": [A | {"limit": 0}]}, "r.yaml: sources.0.limit: give at least 1, got 0"),
+        ({"sources": [A], "levels": "L1"}, "r.yaml: levels: give a list, such as [a, b], got 'L1'"),
+        ({"sources": [A], "level1": {"options_share": 7}}, "r.yaml: level1: options_share"),
+        (
+            {"sources": [A], "level1": {"kinds": 3}},
+            "r.yaml: level1: no setting kinds; choose among min_labelled, ",
+        ),
+        ({"sources": [A], "level1": {"options_share": "x"}}, "r.yaml: level1.options_share: give a number, got 'x'"),
         ({"sources": [A], "referring": {"weights": {}}}, "r.yaml: referring: no setting weights; choose"),
     ],
 )
@@ -157,7 +167,9 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, text: str | None, sen
 
 
 def test_counted_classes_settle_weights_and_presence() -> None:
+    presence = {"stripes": ({"water": 0.25}, {"water": 1.0})}
     plan = plans.Plan(
+        presence=presence,
         recipe=recipe(referring={"per_image": 2}, level1={"num_kinds": [3, 3], "options_share": 0.25}),
         shards=(),
         classes={"water": ClassCount(shown=4, known=16), "tree": ClassCount(shown=16, known=16)},
@@ -165,5 +177,5 @@ def test_counted_classes_settle_weights_and_presence() -> None:
     assert plan.referring.per_image == 2
     assert dict(plan.referring.weights) == {"water": 2.0, "tree": 1.0}
     assert plan.level1.num_kinds == (3, 3) and plan.level1.options_share == 0.25
-    assert dict(plan.level1.presence) == {"water": 0.25, "tree": 1.0}
+    assert plan.level1.presence == presence
     assert plan.level1.weights == plan.referring.weights

@@ -13,7 +13,7 @@ from terrascope.georeference import Georeference
 from terrascope.landcover import UNLABELLED
 from terrascope.sample import Sample, SampleImage
 from terrascope.scene import LabelMap, Scene
-from terrascope.sources.chips import Chip
+from terrascope.sources.chips import Chip, Origin
 from terrascope.tasks import Question
 from terrascope.terracot.record import ChipRecord, box_around, record_chip, to_question, to_sample
 from terrascope.trace import Step, Trace
@@ -165,5 +165,6 @@ def test_a_stated_centre_gives_a_box() -> None:
 def test_a_note_survives_json() -> None:
     import json
 
-    for note in (record_chip(make_chip(1)), ChipRecord(source="a", key="b", place="c")):
+    came_back = replace(make_chip(1), origins=(Origin("d", "e", "f"),))
+    for note in (record_chip(came_back), ChipRecord(source="a", key="b", place="c")):
         assert ChipRecord.from_json(json.loads(json.dumps(note.to_json()))) == note

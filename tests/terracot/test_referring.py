@@ -114,7 +114,7 @@ def test_instructions_name_the_class_in_many_ways() -> None:
     scene = chip({"tree": 100}, known=(("tree",),))
     questions = [ask(scene, np.random.default_rng(seed))[0] for seed in range(1000)]
     texts = Counter(question.text for question in questions)
-    assert 0.45 < texts["Please segment the tree."] / 1000 < 0.6
+    assert 0.45 < texts["Please segment the trees."] / 1000 < 0.6
     assert len(texts) >= 20
     assert all(re_named(text) for text in texts)
     assert len({render(question.trace) for question in questions}) == 1
@@ -133,3 +133,17 @@ def test_the_same_generator_asks_the_same_and_reads_back() -> None:
         assert len({question.truth for question in first}) == len(first) > 0
         for question in first:
             assert parse(render(question.trace)) == question.trace
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"per_image": -3}, "per_image is -3; give at least 0"),
+        ({"plain_share": 1.5}, "plain_share is 1.5; give a share from 0 to 1"),
+        ({"weights": {"water": 0.0}}, "weights: water is 0; give a number above 0"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused(fields: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        ReferringSettings(**fields)
+    assert str(caught.value) == sentence

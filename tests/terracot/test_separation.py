@@ -13,6 +13,7 @@ import pytest
 from stripes import make_chip, open_tools, recipe, water_question
 from terrascope.errors import SampleError
 from terrascope.sample import arrow_schema
+from terrascope.sources.chips import Origin
 from terrascope.terracot.build import build
 from terrascope.terracot.plan import PlannedChip
 from terrascope.terracot.record import ChipRecord, record_chip, to_sample
@@ -44,6 +45,16 @@ def test_a_place_of_the_benchmark_is_refused_whatever_the_chip() -> None:
     assert str(caught.value) == sentence
     with pytest.raises(SeparationError, match="place p"):
         check_separate([ChipRecord(source="a", key="2", place="p")], benchmark)
+
+
+def test_a_chip_that_was_exported_and_read_again_is_told_by_what_it_was() -> None:
+    came_back = ChipRecord(source="terracot", key="a/1.png", place="p", origins=(Origin("a", "1", "p"),))
+    original = ChipRecord(source="a", key="1", place="p")
+    with pytest.raises(SeparationError, match=r"^terracot/a/1\.png would .* scene a/1 of .* the place p of a; leave"):
+        benchmark_of(original).check(came_back)
+    with pytest.raises(SeparationError, match=r"^a/1 would .* scene terracot/a/1\.png of .* both are of the place p;"):
+        benchmark_of(came_back).check(original)
+    benchmark_of(original).check(replace(came_back, origins=(Origin("b", "1", "p"), Origin("a", "1", "q"))))
 
 
 def test_the_same_image_under_another_name_is_refused() -> None:

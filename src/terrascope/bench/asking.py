@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from terrascope.landcover import NOMENCLATURES, TERRASCOPE, LandClass
 from terrascope.sample import Sample
-from terrascope.tasks.wording import NOUNS as ADJECTIVE_NOUNS
 from terrascope.tasks.wording import ORDINALS
 from terrascope.terracot.nouns import NOUNS
 from terrascope.trace import METRES, SQUARE_METRES, stated_numbers
@@ -198,5 +197,4 @@ def _words(classes: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
 
 
 def _words_for(land_class: LandClass) -> tuple[str, ...]:
-    nouns = (ADJECTIVE_NOUNS[alias] for alias in land_class.aliases if alias in ADJECTIVE_NOUNS)
-    return land_class.name, land_class.plural, *land_class.aliases, *nouns, *NOUNS.get(land_class.name, ())
+    return *land_class.words, *NOUNS.get(land_class.name, ())

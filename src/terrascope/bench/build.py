@@ -27,7 +27,7 @@ from terrascope.quantities import format_share
 from terrascope.sample import Sample
 from terrascope.sources.chips import Chip, ChipError, Index, Source
 from terrascope.tasks import Question
-from terrascope.terracot.asking import UNUSABLE, rng_of
+from terrascope.terracot.asking import TOO_LITTLE_LABELLED, UNUSABLE, rng_of
 from terrascope.terracot.build import write_manifest
 from terrascope.terracot.plan import PLAN, spread
 from terrascope.terracot.record import ChipRecord, record_chip, to_sample
@@ -176,6 +176,9 @@ class _Build:
     def _look_at(self, chip: Chip, names: Sequence[str]) -> list[Draft]:
         if not versions_of(chip, self.recipe):
             self.skipped[chip.source][NOT_SHOWN] += 1
+            return []
+        if chip.labelled.labelled_share < self.recipe.min_labelled:
+            self.skipped[chip.source][TOO_LITTLE_LABELLED] += 1
             return []
         drafts: dict[tuple[str, tuple[str, ...], str, int], Draft | None] = {}
         for name, attempt in product(names, range(self.recipe.tries)):

@@ -71,6 +71,7 @@ class BenchRecipe(RecipeFields):
         per_chip: questions of one task about one chip, at most.
         per_place: questions of one task about one place, at most; None for any number. Places take turns anyway.
         max_unseen_share: part (0-1) of the pixels that the truth counts which a version may not show.
+        min_labelled: least part (0-1) of the pixels whose class is known; shares of the image would say little below.
         limit: chips of each source, spread evenly over it; None for all. A source's own limit overrules it.
         max_failed_share: share (0-1) of the chips that may fail before the whole build counts as failed.
     """
@@ -85,6 +86,7 @@ class BenchRecipe(RecipeFields):
     per_chip: int = Field(default=1, ge=1)
     per_place: int | None = Field(default=None, ge=1)
     max_unseen_share: float = Field(default=0.01, ge=0, le=1)
+    min_labelled: float = Field(default=0.9, ge=0, le=1)
     limit: int | None = Field(default=None, ge=1)
     max_failed_share: float = Field(default=0.05, ge=0, le=1)
 

@@ -22,12 +22,26 @@ _LONGEST_TABLE = 2**16
 
 @dataclass(frozen=True, kw_only=True)
 class LandClass:
-    """One class: its name as questions use it, its plural, other words for it, and its colour (RGB, 0-255)."""
+    """One class.
+
+    Attributes:
+        name: the word by which it is known; also an answer.
+        plural: the word by which questions call it: a plural, or a noun without one such as `water`.
+        color: RGB, 0-255.
+        aliases: other words by which questions may call it: each is true of the whole class, and put like `plural`.
+        narrower: words that are understood and never said: of a part of the class (`lake`), singulars, adjectives.
+    """
 
     name: str
     plural: str
     color: tuple[int, int, int]
     aliases: tuple[str, ...] = ()
+    narrower: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every word that is understood to mean the class."""
+        return self.name, self.plural, *self.aliases, *self.narrower
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +58,7 @@ class Nomenclature:
     def _ids(self) -> dict[str, int]:
         words = {}
         for index, land_class in enumerate(self.classes):
-            for word in (land_class.name, land_class.plural, *land_class.aliases):
+            for word in land_class.words:
                 words[word.lower()] = index
         return words
 
@@ -53,7 +67,7 @@ class Nomenclature:
         return tuple(land_class.name for land_class in self.classes)
 
     def id_of(self, word: str) -> int:
-        """The id of a class by name, plural or alias.
+        """The id of a class by any of its words.
 
         Raises:
             QuestionError: the nomenclature has no such class.

@@ -91,14 +91,14 @@ def append_call(log: Path, call: Call) -> None:
         raise OutputError(f"{log}: cannot be written ({error.strerror}); choose another file for the log") from None
 
 
-def summarize(log: Path) -> Usage:
-    """What the calls of a log add up to; nothing if there is no such file.
+def summarize(log: Path, *, first_byte: int = 0) -> Usage:
+    """What the calls of a log add up to, from a byte of it on; nothing if there is no such file.
 
     Raises:
         OutputError: the log cannot be read.
     """
     try:
-        lines = log.read_bytes().splitlines() if log.exists() else []
+        lines = log.read_bytes()[first_byte:].splitlines() if log.exists() else []
     except OSError as error:
         raise OutputError(f"{log}: cannot be read ({error.strerror}); give the log of a build") from None
     calls = [_read_call(line) for line in lines]

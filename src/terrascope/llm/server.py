@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FAILURES_THAT_END_A_RUN = 10
 """Requests in a row that come to nothing, each after all its tries, before the server is given up."""
 
+UNREACHED_THAT_END_A_RUN = 3
+"""The same for requests to which nobody answers: a wrong address, or a network that is down."""
+
 LONGEST_WAIT_S = 600.0
 """Longest wait that a server may ask for; one that asks for more is given up for this request."""
 
@@ -79,6 +82,20 @@ class _Acquaintance:
 
     dialect: Dialect = field(default_factory=Dialect)
     num_failed: int = 0
+    num_unreached: int = 0
+    """Of these, the last ones in a row to which nobody answered."""
+
+    def count(self, failure: Transient | None) -> None:
+        """Count the end of a request: that it came to nothing, or None where the server said something of use."""
+        self.num_failed = 0 if failure is None else self.num_failed + 1
+        self.num_unreached = self.num_unreached + 1 if failure and failure.reason == "unreachable" else 0
+
+    @property
+    def num_in_vain(self) -> int:
+        """Requests in a row after which the server is given up; 0 while it is not."""
+        if self.num_unreached >= UNREACHED_THAT_END_A_RUN:
+            return self.num_unreached
+        return self.num_failed if self.num_failed >= FAILURES_THAT_END_A_RUN else 0
 
 
 _acquaintances: dict[tuple[str, str], _Acquaintance] = {}
@@ -113,7 +130,8 @@ def exchange(address: Address, wish: Wish, tell: Callable[[str, float, RawReply 
             failure = error
         else:
             tell(REPLIED, monotonic() - started, reply)
-            known.dialect, known.num_failed = dialect, 0
+            known.dialect = dialect
+            known.count(None)
             return reply
         # Outside of the handlers, so that no error carries the request, and with it the key, as its context.
         if isinstance(failure, Transient):
@@ -122,15 +140,16 @@ def exchange(address: Address, wish: Wish, tell: Callable[[str, float, RawReply 
             if tries < address.max_tries and wait_s <= LONGEST_WAIT_S:
                 sleep(wait_s)
                 continue
-            known.num_failed += 1
-            if known.num_failed >= FAILURES_THAT_END_A_RUN:
-                known.num_failed = 0
+            known.count(failure)
+            num_in_vain = known.num_in_vain
+            if num_in_vain:
+                known.count(None)
                 raise EndpointError(
-                    f"{address.base_url}: {FAILURES_THAT_END_A_RUN} requests in a row came to nothing, at last: "
-                    f"{failure}; start again once the server answers"
+                    f"{address.base_url}: {num_in_vain} requests in a row came to nothing, at last: {failure}; "
+                    "check the address, and start again once the server answers"
                 )
             raise NoReply(f"{address.base_url}: {failure}", failure.reason)
-        known.num_failed = 0
+        known.count(None)
         raise failure
 
 

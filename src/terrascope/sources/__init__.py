@@ -35,7 +35,7 @@ SOURCES: Mapping[str, Kind] = {
     "rsvqa": Kind("rsvqa", "RsvqaLr", "RSVQA-LR: Sentinel-2 with questions"),
     "whu-opt-sar": Kind("whu_opt_sar", "WhuOptSar", "WHU-OPT-SAR: optical and SAR with land cover"),
     "terracot": Kind("terracot_json", "TerraCotJson", "Terra-CoT as its authors publish it"),
-    "folder": Kind("folder", "Folder", "any images with label rasters and a legend"),
+    "folder": Kind("folder", "Folder", "images of your own, with label rasters and a legend"),
 }
 """Every source by its name."""
 
@@ -72,7 +72,7 @@ def open_source(name: str, root: str | Path, *, called: str | None = None, **opt
     else:
         given = Path(root)
         if not given.exists():
-            raise SceneError(f"{given}: no such folder; give the one that holds {name} ({kind.about})")
+            raise SceneError(f"{given}: no such folder; for {name}, give a folder of {kind.about}")
     opened: Source = made(**{first: given, **values, "name": called or name})
     return opened
 

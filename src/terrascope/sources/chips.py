@@ -44,6 +44,14 @@ class Entry(NamedTuple):
     place: str
 
 
+class Origin(NamedTuple):
+    """What a chip was in the data set that it first came from: that data set's name, its key and its place there."""
+
+    source: str
+    key: str
+    place: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Index:
     """The chips of a split in an order that never changes, and how many were left out, by reason."""
@@ -80,6 +88,7 @@ class Chip:
         questions: what the data set asks of it.
         country: where it lies, as far as the data set says so in words.
         lonlat: longitude and latitude in degrees of its centre; None where that is unknown.
+        origins: what it was before it was exported and read again, as far as that is known.
     """
 
     source: str
@@ -92,6 +101,7 @@ class Chip:
     questions: tuple[GivenQuestion, ...] = ()
     country: str | None = None
     lonlat: tuple[float, float] | None = None
+    origins: tuple[Origin, ...] = ()
 
     @cached_property
     def labelled(self) -> LabelledScene:

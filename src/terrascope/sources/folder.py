@@ -31,6 +31,9 @@ from terrascope.sources.images import find_center
 from terrascope.sources.legend import Legend, read_legend
 from terrascope.sources.places import SPLITS, find_outlines, group_overlapping, split_of_place
 
+_OWN_OPTIONS = {"--sar-sensor": "sar_sensor=", "--sensor": "sensor=", "--gsd": "gsd_m=", "--nodata": "nodata="}
+"""What a data set calls the options that sentences about images advise."""
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -129,7 +132,10 @@ class Folder:
                 nodata=self.nodata,
             )
         except SceneError as error:
-            raise ChipError(f"chip {key}: {error}", reason="unreadable image") from error
+            sentence = str(error)
+            for option, own in _OWN_OPTIONS.items():
+                sentence = sentence.replace(option, own)
+            raise ChipError(f"chip {key}: {sentence}", reason="unreadable image") from error
         # Images that know their days are put in their order, whatever their names say.
         return scene, [(optical or sar).index(pair.observations[0].source) for pair in scene.pairs]
 

@@ -11,6 +11,9 @@ from terrascope.sources.synthetic import make_sample
 FIRST_SEED = {"train": 0, "val": 1_000_000, "test": 3_000_000}
 """Seeds of a split start here; those of the demonstration and of tests lie elsewhere."""
 
+SIZES = (16, 4096)
+"""Edges of generated scenes, least and most: smaller ones hold no object, larger ones no memory."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Generated:
@@ -18,14 +21,22 @@ class Generated:
 
     Attributes:
         num: chips of each split.
-        size: edge of a scene in pixels.
+        size: edge of a scene in pixels, from 16 to 4096.
         cloudy: whether clouds hide part of the optical images; drawn when None.
+
+    Raises:
+        SceneError: the size is another.
     """
 
     num: int
     size: int = 256
     cloudy: bool | None = False
     name: str = "synthetic"
+
+    def __post_init__(self) -> None:
+        low, high = SIZES
+        if not low <= self.size <= high:
+            raise SceneError(f"generated scenes have from {low} to {high} pixels a side, got size={self.size}")
 
     def index(self, split: str) -> Index:
         """`num` chips; every one is a place of its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,9 +145,10 @@ def read_legend(told: str, root: Path) -> Legend:
     """The legend of a folder.
 
     Args:
-        told: `code=name, code=name ...`, a name of `KNOWN`, or the path of a table, from `root` or as it is; empty for
-            `legend.csv` or `legend.json` in `root`. A table has the columns `code` and `name`, and may have `plural`
-            and `color` (`#RRGGBB`); as JSON it is a list of such objects, or an object of names by code.
+        told: `code=name;code=name;...` (commas do, too, but part the options of a command line); or a name of `KNOWN`;
+            or the path of a table, from `root` or as it is; empty for `legend.csv` or `legend.json` in `root`. A table
+            has the columns `code` and `name`, and may have `plural` and `color` (`#RRGGBB`); as JSON it is a list of
+            such objects, or an object of names by code.
 
     Raises:
         SceneError: no such table, or a line of it cannot be read.
@@ -157,14 +159,14 @@ def read_legend(told: str, root: Path) -> Legend:
         rows += [{"code": code, "name": UNLABELLED_NAMES[0]} for code in sorted(ignored)]
         return _legend(told, rows)
     if "=" in told:
-        pairs = [part.partition("=") for part in told.split(",") if part.strip()]
+        pairs = [part.partition("=") for part in re.split("[,;]", told) if part.strip()]
         return _legend(f'"{told}"', [{"code": code, "name": name} for code, _, name in pairs])
     candidates = [root / told, Path(told)] if told else [root / "legend.csv", root / "legend.json"]
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
         raise SceneError(
-            f"{candidates[0]}: no such legend; write one with the columns code and name, or say legend= and what the "
-            f"codes are (1=water,2=tree), or one of {', '.join(KNOWN)}"
+            f"{candidates[0]}: no such legend; write one with the columns code and name, or say what the "
+            f"codes are (legend=1=water;2=tree), or one of {', '.join(KNOWN)}"
         )
     try:
         if path.suffix.lower() == ".json":

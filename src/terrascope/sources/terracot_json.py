@@ -19,7 +19,7 @@ from terrascope import trace
 from terrascope.errors import QuestionError, SceneError
 from terrascope.landcover import TERRASCOPE
 from terrascope.sample import Level, Sample, SampleMask
-from terrascope.sources.chips import Chip, ChipError, Entry, GivenQuestion, Index
+from terrascope.sources.chips import Chip, ChipError, Entry, GivenQuestion, Index, Origin
 from terrascope.sources.record_scenes import find_image, image_size, images_of, read_scene
 from terrascope.sources.records import (
     EXTRA,
@@ -112,6 +112,12 @@ class TerraCotJson:
             ),
             country=first.country if first else None,
             lonlat=(first.lon, first.lat) if first and first.lon is not None and first.lat is not None else None,
+            # Only records of this program say what they were.
+            origins=tuple(
+                dict.fromkeys(
+                    Origin(sample.source, sample.key, sample.place) for sample in samples if sample.source != self.name
+                )
+            ),
         )
 
     def samples(self, key: str) -> tuple[Sample, ...]:

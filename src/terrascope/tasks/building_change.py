@@ -8,7 +8,7 @@ import numpy as np
 
 from terrascope.quantities import format_share
 from terrascope.tasks.counting import count_distractors
-from terrascope.tasks.options import spaced_integers
+from terrascope.tasks.options import even_integers, spaced_integers
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
 from terrascope.tasks.regions import Region, find_objects, find_regions
 from terrascope.trace import Tolerance
@@ -38,6 +38,8 @@ class BuildingChange:
         count_share: how often the number is asked for, else the percentage.
         relative_gap: distance between options for the number, as a share of the truth; at least one building.
         gap_points: least distance between options for the percentage, in points.
+        balanced: give options only where the truth can have any rank among them, each as likely; ask freely elsewhere.
+        min_gap_points: to how many points the distance may shrink for that.
         tolerance: how far numbered buildings and a mask's components may differ in number.
     """
 
@@ -48,6 +50,8 @@ class BuildingChange:
     count_share: float = 0.5
     relative_gap: float = 0.2
     gap_points: int = 8
+    balanced: bool = False
+    min_gap_points: int = 2
     tolerance: Tolerance = field(default_factory=Tolerance)
 
     def ask(self, labelled: LabelledScene, rng: np.random.Generator, *, with_options: bool) -> Question | None:
@@ -77,12 +81,20 @@ class BuildingChange:
             return question
         num = self.num_options - 1
         if asks_count:
-            wrong = count_distractors(destroyed, rng, num=num, relative_gap=self.relative_gap)
+            wrong = count_distractors(destroyed, rng, num=num, relative_gap=self.relative_gap, balanced=self.balanced)
         else:
-            percent = round(100 * destroyed / total)
-            values = spaced_integers(percent, rng, num=num, gap=self.gap_points, low=1, high=100)
-            wrong = None if values is None else [f"{value}%" for value in values]
-        return None if wrong is None else pose(question, wrong, rng)
+            wrong = self._draw_shares(round(100 * destroyed / total), rng)
+        if wrong is None:
+            return question if self.balanced else None
+        return pose(question, wrong, rng)
+
+    def _draw_shares(self, percent: int, rng: np.random.Generator) -> list[str] | None:
+        num, gap = self.num_options - 1, self.gap_points
+        if self.balanced:
+            values = even_integers(percent, rng, num=num, gap=gap, min_gap=self.min_gap_points, low=1, high=100)
+        else:
+            values = spaced_integers(percent, rng, num=num, gap=gap, low=1, high=100)
+        return None if values is None else [f"{value}%" for value in values]
 
     def _find(self, labelled: LabelledScene, date: int, name: str) -> tuple[Region, int] | None:
         region = next((region for region in find_regions(labelled, date) if region.name == name), None)

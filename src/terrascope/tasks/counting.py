@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from terrascope.tasks.options import spaced_integers
+from terrascope.tasks.options import even_integers, spaced_integers
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
 from terrascope.tasks.regions import Region, dates_in_random_order, find_objects, find_regions
 from terrascope.tasks.wording import fill, name_class
@@ -30,6 +30,8 @@ AREA_TEMPLATES = (
     "Count the separate areas of {thing} in {image}.",
     "What is the number of separate areas of {thing} in {image}?",
 )
+OWN_AREA_TEMPLATES = tuple(template.replace("areas of {thing}", "{thing}") for template in AREA_TEMPLATES)
+"""For what is called areas itself: `separate developed areas`."""
 
 
 def name_count(region: Region, num_objects: int) -> str:
@@ -39,10 +41,19 @@ def name_count(region: Region, num_objects: int) -> str:
     return f"{num_objects} separate {'area' if num_objects == 1 else 'areas'}"
 
 
-def count_distractors(num_objects: int, rng: np.random.Generator, *, num: int, relative_gap: float) -> list[str] | None:
-    """Wrong counts, apart by at least one and by at least `relative_gap` of the truth."""
+def count_distractors(
+    num_objects: int, rng: np.random.Generator, *, num: int, relative_gap: float, balanced: bool = False
+) -> list[str] | None:
+    """Wrong counts, apart by at least one and by at least `relative_gap` of the truth; None where they do not fit.
+
+    With `balanced`, the truth has every rank among them alike, for which the gap may shrink to one.
+    """
     gap = max(1, math.ceil(relative_gap * num_objects))
-    counts = spaced_integers(num_objects, rng, num=num, gap=gap, low=1, high=num_objects + 2 * num * gap)
+    high = num_objects + 2 * num * gap
+    if balanced:
+        counts = even_integers(num_objects, rng, num=num, gap=gap, min_gap=1, low=1, high=high)
+    else:
+        counts = spaced_integers(num_objects, rng, num=num, gap=gap, low=1, high=high)
     return None if counts is None else [str(count) for count in counts]
 
 
@@ -57,6 +68,7 @@ class Counting:
         single_share: how often a class in one piece is asked about when it comes up. Many are in one piece; "1" would
             be right too often.
         relative_gap: distance between options as a share of the truth; at least one object.
+        balanced: give options only where the truth can have any rank among them, each as likely; ask freely elsewhere.
         tolerance: how far numbered objects and the mask's components may differ in number.
     """
 
@@ -67,6 +79,7 @@ class Counting:
     max_buildings: int = 40
     single_share: float = 1.0
     relative_gap: float = 0.2
+    balanced: bool = False
     tolerance: Tolerance = field(default_factory=Tolerance)
 
     def ask(self, labelled: LabelledScene, rng: np.random.Generator, *, with_options: bool) -> Question | None:
@@ -91,7 +104,8 @@ class Counting:
         if num_objects == 1 and self.single_share < 1 and rng.random() >= self.single_share:
             return None
         thing = region.land_class.plural if things else name_class(region.land_class, rng)
-        templates = OBJECT_TEMPLATES if things else AREA_TEMPLATES
+        areas = OWN_AREA_TEMPLATES if thing.endswith("areas") else AREA_TEMPLATES
+        templates = OBJECT_TEMPLATES if things else areas
         verb = "is" if num_objects == 1 else "are"
         question = free_question(
             task=self.name,
@@ -104,5 +118,9 @@ class Counting:
         )
         if not with_options:
             return question
-        distractors = count_distractors(num_objects, rng, num=self.num_options - 1, relative_gap=self.relative_gap)
-        return None if distractors is None else pose(question, distractors, rng)
+        distractors = count_distractors(
+            num_objects, rng, num=self.num_options - 1, relative_gap=self.relative_gap, balanced=self.balanced
+        )
+        if distractors is None:
+            return question if self.balanced else None
+        return pose(question, distractors, rng)

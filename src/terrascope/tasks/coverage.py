@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from terrascope.quantities import format_share
-from terrascope.tasks.options import spaced_integers
+from terrascope.tasks.options import even_integers, spaced_integers
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
 from terrascope.tasks.regions import Region, choose_region, dates_in_random_order, find_regions
 from terrascope.tasks.wording import fill, name_class
 
 TEMPLATES = (
     "What percentage of {image} is covered by {thing}?",
-    "How much of {image} is {thing}?",
+    "How much of {image} {does} {thing} cover?",
     "How much of {image} is covered by {thing}?",
-    "What share of {image} is {thing}?",
+    "What share of {image} {does} {thing} cover?",
     "What percentage of {image} {does} {thing} cover?",
     "What is the coverage of {thing} in {image}?",
 )
@@ -38,6 +38,8 @@ class Coverage:
         min_coverage: a present class covers at least this share; a smaller trace of it is not asked about.
         absent_share: how often a class is asked for that is not there.
         gap_points: least distance between options in percentage points.
+        balanced: give options only where the truth can have any rank among them, each as likely; ask freely elsewhere.
+        min_gap_points: to how many points the distance may shrink for that.
         only_class: ask about this class alone, on the last of at least two dates; None asks about all.
         templates: the wordings of the question.
         weights: how much likelier each class is asked about; all the same where there are none.
@@ -48,6 +50,8 @@ class Coverage:
     min_coverage: float = 0.005
     absent_share: float = 0.3
     gap_points: int = 8
+    balanced: bool = False
+    min_gap_points: int = 2
     only_class: str | None = None
     templates: tuple[str, ...] = TEMPLATES
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -84,7 +88,11 @@ class Coverage:
             return question
         percent = 0 if region.coverage < 0.01 else round(100 * region.coverage)
         low = 0 if region.coverage < 0.01 else 1
-        wrong = spaced_integers(percent, rng, num=self.num_options - 1, gap=self.gap_points, low=low, high=100)
+        num, gap = self.num_options - 1, self.gap_points
+        if self.balanced:
+            wrong = even_integers(percent, rng, num=num, gap=gap, min_gap=self.min_gap_points, low=low, high=100)
+            return question if wrong is None else pose(question, [f"{value}%" for value in wrong], rng)
+        wrong = spaced_integers(percent, rng, num=num, gap=gap, low=low, high=100)
         return None if wrong is None else pose(question, [f"{value}%" for value in wrong], rng)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,9 +12,9 @@ from terrascope.tasks.regions import Region, choose_region, dates_in_random_orde
 from terrascope.tasks.wording import fill, name_class
 
 TEMPLATES = (
-    "Is there any {thing} in {image}?",
+    "{is_} there any {thing} in {image}?",
     "{is_} {thing} present in {image}?",
-    "Does {image} contain {thing}?",
+    "Does {image} contain any {thing}?",
     "Does {image} show any {thing}?",
     "Can any {thing} be seen in {image}?",
     "Can you see {thing} in {image}?",
@@ -32,9 +32,10 @@ class Existence:
         min_coverage: a present class covers at least this share; a smaller trace of it is not asked about.
         absent_share: how often a class is asked for that is not there.
         balanced: ask only where some classes are there and others are not, so that `absent_share` holds exactly.
-        presence: share of the images that show each class, where that is known; it takes the place of `balanced`. What
-            is nearly everywhere is then asked for mostly where it is missing, and the other way round: `absent_share`
-            holds for every class by itself, as far as one class tells nothing of another.
+        presence: for every date, the share of the images that show each class, where that is known; it takes the place
+            of `balanced`. What is nearly everywhere is then asked for mostly where it is missing, and the other way
+            round: `absent_share` holds for every class of a date by itself, as far as one class tells nothing of
+            another. What all images of a date show, or none, is not asked for there.
     """
 
     name: str = "existence"
@@ -42,7 +43,7 @@ class Existence:
     min_coverage: float = 0.005
     absent_share: float = 0.3
     balanced: bool = False
-    presence: Mapping[str, float] = field(default_factory=dict)
+    presence: Sequence[Mapping[str, float]] = ()
 
     def ask(self, labelled: LabelledScene, rng: np.random.Generator, *, with_options: bool) -> Question | None:
         for date in dates_in_random_order(labelled, rng):
@@ -77,9 +78,11 @@ class Existence:
         """The first class in random order that is taken; the likelier its answer, the likelier it is passed over."""
         for place in rng.permutation(len(regions)):
             region = regions[int(place)]
-            if 0 < region.coverage < self.min_coverage:
+            shares = self.presence[region.date] if region.date < len(self.presence) else {}
+            share = shares.get(region.name, 0.0)
+            if 0 < region.coverage < self.min_coverage or not 0 < share < 1:
                 continue
-            share = min(max(self.presence.get(region.name, 0.5), RAREST), 1 - RAREST)
+            share = min(max(share, RAREST), 1 - RAREST)
             odds_of_yes = share / (1 - share) * self.absent_share / (1 - self.absent_share)
             if rng.random() * (odds_of_yes if region.num_pixels else 1 / odds_of_yes) < 1:
                 return region

@@ -69,7 +69,7 @@ def _class_names() -> dict[str, str]:
     names: dict[str, str] = {}
     for nomenclature in (TERRASCOPE, *NOMENCLATURES.values()):
         for land_class in nomenclature.classes:
-            for word in (land_class.name, land_class.plural, *land_class.aliases):
+            for word in land_class.words:
                 names.setdefault(word.lower(), land_class.name)
     return names
 

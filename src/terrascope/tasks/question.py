@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from terrascope import masks
 from terrascope.georeference import PixelSize
 from terrascope.scene import LabelMap
 from terrascope.tasks.survey import Region, Survey
@@ -37,6 +38,15 @@ class LabelledScene:
     def measured(self, date: int) -> NDArray[np.bool_]:
         """bool `[H, W]`: True where date `date` (from 0) has a valid pixel and a known label: the denominator."""
         return self.surveys[date].measured
+
+    @cached_property
+    def labelled_share(self) -> float:
+        """Share (0-1) of the valid pixels whose label is known, on the date with the smallest; 1 without label maps.
+
+        What is far from 1 must not be asked about as if it were the whole image: its shares are of the labelled pixels.
+        """
+        num_valid = masks.count(self.valid)
+        return min((survey.num_measured / num_valid if num_valid else 0.0 for survey in self.surveys), default=1.0)
 
     @cached_property
     def surveys(self) -> tuple[Survey, ...]:

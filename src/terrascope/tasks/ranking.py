@@ -9,7 +9,7 @@ import numpy as np
 from terrascope.quantities import format_share
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
 from terrascope.tasks.regions import Region, dates_in_random_order, find_regions, pairs_in_random_order
-from terrascope.tasks.wording import fill, name_class
+from terrascope.tasks.wording import fill
 
 TEMPLATES = (
     "Which is larger{in_image}, {first} or {second}?",
@@ -49,8 +49,9 @@ class Ranking:
                         rng,
                         date=date,
                         num_dates=num_dates,
-                        first=name_class(first.land_class, rng),
-                        second=name_class(second.land_class, rng),
+                        # The answer is one of the two words.
+                        first=first.name,
+                        second=second.name,
                     ),
                     num_dates=num_dates,
                     steps=[(region, region.coverage_finding) for region in (first, second)],

@@ -7,22 +7,15 @@ import numpy as np
 from terrascope.landcover import LandClass
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
-PLURAL_SHARE, ALIAS_SHARE = 0.6, 0.25
-"""How often a question uses a class's plural or one of its aliases; its name otherwise."""
-
-NOUNS = {"built-up": "built-up area", "urban": "urban area", "bare": "bare ground", "barren": "barren land"}
-"""Aliases that are adjectives, as a question uses them."""
+ALIAS_SHARE = 0.3
+"""How often a question calls a class by one of its aliases; by its plural otherwise."""
 
 
 def name_class(land_class: LandClass, rng: np.random.Generator) -> str:
-    """A word for the class as a question may use it: mostly the plural, sometimes the name or an alias."""
-    draw = rng.random()
-    if draw < PLURAL_SHARE:
-        return land_class.plural
-    if draw < PLURAL_SHARE + ALIAS_SHARE and land_class.aliases:
-        alias = land_class.aliases[int(rng.integers(len(land_class.aliases)))]
-        return NOUNS.get(alias, alias)
-    return land_class.name
+    """A word for the class as a question may use it: mostly the plural, sometimes an alias."""
+    if rng.random() < ALIAS_SHARE and land_class.aliases:
+        return land_class.aliases[int(rng.integers(len(land_class.aliases)))]
+    return land_class.plural
 
 
 def name_image(date: int, num_dates: int, rng: np.random.Generator) -> str:

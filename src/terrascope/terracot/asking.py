@@ -21,6 +21,9 @@ from terrascope.terracot.tools import Tools
 
 TEMPLATES = "templates"
 
+TOO_LITTLE_LABELLED = "too little of it is labelled"
+"""Reason of a chip that is asked nothing that rests on the whole image."""
+
 UNUSABLE = "unusable scene"
 """Reason of a chip that its source could read and a later step could not use."""
 
@@ -32,13 +35,15 @@ class Asked:
     Attributes:
         record: the note of the chip; None if it could not be read.
         samples: what was asked of it.
-        failed: why it could not be used, or not wholly; None if nothing failed.
-        rejected: why drafts of the writer, and labels of the model, were dropped.
+        failed: why it could not be used, or not wholly; None if nothing failed. `sentence` says it in full.
+        rejected: why drafts of the writer, and labels of the model, were dropped, or that too little of the chip is
+            labelled for questions on the whole image.
     """
 
     record: ChipRecord | None = None
     samples: tuple[Sample, ...] = ()
     failed: str | None = None
+    sentence: str = ""
     rejected: tuple[str, ...] = ()
 
 
@@ -59,16 +64,18 @@ def ask_chip(plan: Plan, tools: Tools, benchmark: Benchmark | None, source: str,
             chip, labels, rejected = labelled.chip, labelled.labels, list(labelled.rejected)
         record = record_chip(chip)
     except (SceneError, ScaleError, NoReply) as error:
-        return Asked(failed=_reason(error))
+        return Asked(failed=_reason(error), sentence=_sentence(error))
     if benchmark is not None:
         benchmark.check(record)
     asker = _Asker(chip=chip, plan=plan, tools=tools, labels=labels, rejected=rejected)
-    failed = None
+    failed, sentence = None, ""
     try:
         asker.ask_all()
     except (SceneError, ScaleError, QuestionError, NoReply) as error:
-        failed = _reason(error)
-    return Asked(record=record, samples=tuple(asker.samples), failed=failed, rejected=tuple(rejected))
+        failed, sentence = _reason(error), _sentence(error)
+    return Asked(
+        record=record, samples=tuple(asker.samples), failed=failed, sentence=sentence, rejected=tuple(rejected)
+    )
 
 
 @dataclass(kw_only=True, eq=False)
@@ -86,6 +93,9 @@ class _Asker:
         wanted = set(recipe.levels)
         if "referring" in wanted:
             self._keep("referring", referring.ask(self.chip, self._rng("referring"), self.plan.referring), TEMPLATES)
+        is_labelled = self.chip.labelled.labelled_share >= self.plan.level1.min_labelled
+        if not is_labelled and wanted & {"L1", "L2", "caption"}:
+            self.rejected.append(TOO_LITTLE_LABELLED)
         pairs: Sequence[Question] = (
             level1.ask(self.chip, self._rng("L1"), self.plan.level1) if wanted & {"L1", "L2"} else ()
         )
@@ -95,7 +105,7 @@ class _Asker:
         source = self.tools.sources[self.chip.source]
         if isinstance(source, given.SampleSource):
             self.samples += [sample for sample in given.take_samples(source, self.chip) if sample.level in wanted]
-        if not wanted & {"caption", "L2"}:
+        if not is_labelled or not wanted & {"caption", "L2"}:
             return
         written = writer.caption(self.chip, self._rng("caption"))
         self.rejected += written.rejected
@@ -127,6 +137,11 @@ def rng_of(seed: int, *names: str) -> np.random.Generator:
 
 def _annotated() -> Labels:
     return "annotated"
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says in full; nothing of a missing reply, whose words differ from run to run."""
+    return "" if isinstance(error, NoReply) else " ".join(str(error).split())
 
 
 def _reason(error: Exception) -> str:

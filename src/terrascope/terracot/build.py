@@ -1,6 +1,7 @@
 """From a recipe to a data set on disk: shards, each by itself and all or nothing, then a manifest of them.
 
-A build that was stopped, however that came, goes on with the shards that are not there yet. What a shard holds depends
+A build that was stopped, however that came, goes on with the shards that are not there yet, and with those that lack
+replies of a language model. What a shard holds depends
 on the recipe and on its number alone: not on the engine, the number of workers, or what was built before.
 """
 
@@ -19,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from terrascope import __version__
-from terrascope.errors import OutputError, SampleError, SceneError
+from terrascope.errors import OutputError, SampleError, SceneError, TerraScopeError
 from terrascope.llm import Usage, summarize
 from terrascope.output import check_folder, written_whole
 from terrascope.sample import SCHEMA, Sample
 from terrascope.terracot.asking import ask_chip
 from terrascope.terracot.engines import Engine, run
-from terrascope.terracot.plan import CALLS, ClassCount, Plan, list_chips, load_plan, spread
+from terrascope.terracot.level1 import Presence, PresenceCount
+from terrascope.terracot.plan import CALLS, PLAN, ClassCount, Plan, list_chips, load_plan, spread
 from terrascope.terracot.recipe import Recipe
 from terrascope.terracot.record import ChipRecord
 from terrascope.terracot.separation import Benchmark
@@ -62,7 +64,7 @@ class BuildReport:
         total: counts over all shards.
         num_shards: shards of the data set; num_kept: those that an earlier run had built.
         skipped: for each source, chips that it left out of its index, by reason.
-        usage: requests to a language model, over all runs; None where there were none.
+        usage: requests to a language model, over all runs; None where there were none. used_now: those of this run.
         max_failed_share: share of the chips that may fail.
     """
 
@@ -71,6 +73,7 @@ class BuildReport:
     num_kept: int
     skipped: Mapping[str, Mapping[str, int]]
     usage: Usage | None
+    used_now: Usage
     max_failed_share: float
 
     @property
@@ -92,16 +95,21 @@ def build_shard(job: Job, number: int) -> ShardReport:
     tools, benchmark = _open(job)
     records: list[ChipRecord] = []
     samples: list[Sample] = []
-    num_empty = 0
+    num_empty = num_unlabelled = 0
     failed: Counter[str] = Counter()
+    told: dict[str, str] = {}
     rejected: Counter[str] = Counter()
     for chip in plan.shards[number]:
         asked = ask_chip(plan, tools, benchmark, chip.source, chip.key)
         rejected.update(asked.rejected)
         if asked.failed is not None:
             failed[asked.failed] += 1
+            if asked.failed not in told and asked.sentence:
+                sentence = _without_root(asked.sentence, tools.roots.get(chip.source))
+                told[asked.failed] = f"{chip.source}/{chip.key}: {sentence}"
         elif not asked.samples:
             num_empty += 1
+            num_unlabelled += asked.record is not None and not asked.record.num_measured
         if asked.record is not None and asked.samples:
             records.append(asked.record)
             samples += asked.samples
@@ -109,12 +117,21 @@ def build_shard(job: Job, number: int) -> ShardReport:
         number=number,
         num_chips=len(plan.shards[number]),
         num_empty=num_empty,
+        num_unlabelled=num_unlabelled,
         samples=samples,
         failed=failed,
+        told=told,
         rejected=rejected,
     )
     write_shard(job.out / plan.shard_name(number), samples, records, report, plan=plan.digest)
     return report
+
+
+def _without_root(sentence: str, root: Path | None) -> str:
+    """A sentence with the paths of a source named from its folder: no one else has our folders."""
+    for folder in () if root is None else dict.fromkeys((str(root.resolve()), str(root))):
+        sentence = sentence.replace(folder.rstrip("/") + "/", "")
+    return sentence
 
 
 @lru_cache(maxsize=1)
@@ -148,6 +165,7 @@ def build(
     out = check_folder(out)
     with _made(out), _held(out):
         _remove_unfinished(out)
+        logged = (out / CALLS).stat().st_size if (out / CALLS).exists() else 0
         plan = load_plan(out, recipe)
         if plan is None:
             plan = make_plan(recipe, open_tools(recipe, out), progress)
@@ -166,6 +184,11 @@ def build(
                     finished[report.number] = report
                     done += report.num_chips
                     tell(BUILDING, done, plan.num_chips)
+        except TerraScopeError:
+            # What was refused before anything was made leaves the folder free for another recipe.
+            if not any((out / name).exists() for name in names):
+                (out / PLAN).unlink(missing_ok=True)
+            raise
         finally:
             _open.cache_clear()
             _remove_unfinished(out)
@@ -187,6 +210,7 @@ def build(
         num_kept=num_kept,
         skipped=plan.skipped,
         usage=usage,
+        used_now=summarize(out / CALLS, first_byte=logged),
         max_failed_share=recipe.max_failed_share,
     )
 
@@ -203,14 +227,15 @@ def make_plan(recipe: Recipe, tools: Tools, progress: Progress | None = None) ->
     benchmark = _open_benchmark(recipe)
     if benchmark is not None:
         benchmark.check_places(plan.chips)
-    return replace(plan, classes=_count_classes(plan, tools, progress), digest="")
+    classes, presence = _count_classes(plan, tools, progress)
+    return replace(plan, classes=classes, presence=presence, digest="")
 
 
 def _open_benchmark(recipe: Recipe) -> Benchmark | None:
     return None if recipe.exclude is None else Benchmark.open(recipe.exclude)
 
 
-def _count_classes(plan: Plan, tools: Tools, progress: Progress | None) -> dict[str, ClassCount]:
+def _count_classes(plan: Plan, tools: Tools, progress: Progress | None) -> tuple[dict[str, ClassCount], Presence]:
     """How common each class is on label maps of a part of the chips, spread evenly over each source."""
     by_source: dict[str, list[str]] = {}
     for chip in plan.chips:
@@ -218,22 +243,25 @@ def _count_classes(plan: Plan, tools: Tools, progress: Progress | None) -> dict[
     chosen = [(source, key) for source, keys in by_source.items() for key in spread(keys, _COUNTED_CHIPS)]
     shown: Counter[str] = Counter()
     known: Counter[str] = Counter()
+    presence = PresenceCount()
     for number, (source, key) in enumerate(chosen, 1):
         if progress is not None:
             progress(COUNTING, number, len(chosen))
         try:
-            labelled = tools.sources[source].read(key).labelled
+            counted = tools.sources[source].read(key)
         except SceneError:
             # It is counted by its reason when its shard is built.
             continue
-        for region in (region for survey in labelled.surveys for region in survey.regions):
+        presence.add(counted)
+        for region in (region for survey in counted.labelled.surveys for region in survey.regions):
             known[region.name] += 1
             shown[region.name] += region.num_pixels >= plan.referring.min_pixels
-    return {name: ClassCount(shown=shown[name], known=known[name]) for name in sorted(known)}
+    classes = {name: ClassCount(shown=shown[name], known=known[name]) for name in sorted(known)}
+    return classes, presence.shares
 
 
 def _finished(plan: Plan, path: Path) -> ShardReport | None:
-    """The report of a shard that is there, whole, and of this plan."""
+    """The report of a shard that is there, whole, of this plan, and lacks no reply of a language model."""
     if not path.exists():
         return None
     try:
@@ -242,7 +270,10 @@ def _finished(plan: Plan, path: Path) -> ShardReport | None:
         # Damaged, or of an older form: it is built again.
         return None
     report = footer.report if footer.plan == plan.digest else None
-    return report if report is not None and report.num_samples == footer.num_rows else None
+    if report is None or report.num_samples != footer.num_rows:
+        return None
+    # Built again, it asks only for the replies that are not kept.
+    return None if report.num_without_reply else report
 
 
 def write_manifest(

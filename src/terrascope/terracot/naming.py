@@ -29,4 +29,4 @@ def _words(nomenclature: Nomenclature) -> tuple[re.Pattern[str], dict[str, str]]
 
 
 def _words_for(land_class: LandClass) -> tuple[str, ...]:
-    return land_class.name, land_class.plural, *land_class.aliases, *NOUNS.get(land_class.name, ())
+    return *land_class.words, *NOUNS.get(land_class.name, ())

@@ -19,7 +19,7 @@ from terrascope import __version__
 from terrascope.errors import SampleError
 from terrascope.output import written_whole
 from terrascope.sources.chips import Source
-from terrascope.terracot.level1 import Level1Settings
+from terrascope.terracot.level1 import Level1Settings, Presence
 from terrascope.terracot.recipe import Recipe, settle
 from terrascope.terracot.referring import ReferringSettings, class_weights
 
@@ -57,6 +57,7 @@ class Plan:
         shards: the chips of each shard, in order.
         skipped: for each source, how many chips it left out of its index, by reason.
         classes: how common each class is, counted once for all shards, so that each of them asks alike.
+        presence: how often each class is there on each date of each source, counted in the same way.
         digest: SHA-256 of all that decides what the shards hold; shards of another plan are told by it.
     """
 
@@ -64,6 +65,7 @@ class Plan:
     shards: tuple[tuple[PlannedChip, ...], ...] = field(compare=False)
     skipped: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
     classes: Mapping[str, ClassCount] = field(default_factory=dict, compare=False)
+    presence: Presence = field(default_factory=dict, compare=False)
     digest: str = ""
 
     def __post_init__(self) -> None:
@@ -87,8 +89,7 @@ class Plan:
     @cached_property
     def level1(self) -> Level1Settings:
         """The settings of level 1; rare classes are preferred, and no class alone tells whether it is there."""
-        presence = {name: count.shown / count.known for name, count in self.classes.items() if count.known}
-        return replace(settle(Level1Settings, self.recipe.level1), weights=self._weights, presence=presence)
+        return replace(settle(Level1Settings, self.recipe.level1), weights=self._weights, presence=self.presence)
 
     @cached_property
     def _weights(self) -> dict[str, float]:
@@ -115,6 +116,7 @@ class Plan:
             "shards": [[list(chip) for chip in shard] for shard in self.shards],
             "skipped": {name: dict(reasons) for name, reasons in self.skipped.items()},
             "classes": {name: asdict(count) for name, count in self.classes.items()},
+            "presence": {source: [dict(shares) for shares in dates] for source, dates in self.presence.items()},
         }
 
 
@@ -131,6 +133,7 @@ def load_plan(folder: Path, recipe: Recipe) -> Plan | None:
         shards = tuple(tuple(PlannedChip(*chip) for chip in shard) for shard in values["shards"])
         skipped = values["skipped"]
         classes = {name: ClassCount(**count) for name, count in values["classes"].items()}
+        presence = {source: tuple(dates) for source, dates in values["presence"].items()}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -145,7 +148,7 @@ def load_plan(folder: Path, recipe: Recipe) -> Plan | None:
             f"{folder}: another recipe was begun here ({', '.join(changed)} differ); "
             "give the same one to go on, or a new folder with --out"
         )
-    return Plan(recipe=recipe, shards=shards, skipped=skipped, classes=classes)
+    return Plan(recipe=recipe, shards=shards, skipped=skipped, classes=classes, presence=presence)
 
 
 def list_chips(recipe: Recipe, sources: Mapping[str, Source]) -> Plan:

@@ -65,18 +65,31 @@ class RecipeFields(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], origin: str = "the recipe") -> Self:
+    def of(
+        cls, values: Mapping[str, Any], origin: str = "the recipe", *, typed: Mapping[str, str] | None = None
+    ) -> Self:
         """The recipe of plain values.
 
+        Args:
+            origin: where they come from.
+            typed: fields that come from the command line, with their options.
+
         Raises:
-            SampleError: a field is unknown, missing, or not what it should be; the sentence names it and `origin`.
+            SampleError: a field is unknown, missing, or not what it should be; the sentence names it and `origin`, or
+                the option.
         """
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise SampleError(f"{origin}: {name}: {_put(first['msg'])}") from None
+            first: Mapping[str, Any] = dict(error.errors()[0])
+            names = [str(part) for part in first["loc"]]
+            option = (typed or {}).get(names[0]) if names else None
+            if option is not None:
+                where = [option, *(name for name in names[1:] if not name.isdigit())]
+            else:
+                where = [origin, ".".join(names)] if names else [origin]
+            more = f"; choose among {', '.join(cls.model_fields)}" if names and names[0] not in cls.model_fields else ""
+            raise SampleError(f"{': '.join(where)}: {_put(first)}{more}") from None
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -239,6 +252,41 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
     return values
 
 
-def _put(message: str) -> str:
-    text = message.removeprefix("Value error, ").strip().rstrip(".")
+_WORDS: Mapping[str, str] = {
+    "missing": "is missing",
+    "extra_forbidden": "there is no such field",
+    "too_short": "give at least {min_length}",
+    "greater_than": "give more than {gt:g}, got {got}",
+    "greater_than_equal": "give at least {ge:g}, got {got}",
+    "less_than": "give less than {lt:g}, got {got}",
+    "less_than_equal": "give at most {le:g}, got {got}",
+    "literal_error": "choose {expected}, got {got}",
+    "string_pattern_mismatch": "give a name without / | = , and :, got {got}",
+}
+"""What is said of an error of pydantic, by its type."""
+
+_WANTED: Mapping[str, str] = {
+    "tuple": "a list, such as [a, b]",
+    "list": "a list, such as [a, b]",
+    "dict": "fields with values",
+    "model": "fields with values",
+    "mapping": "fields with values",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "path": "a path",
+}
+"""What a value should have been, by the first word of the error's type, as in `int_parsing`."""
+
+
+def _put(error: Mapping[str, Any]) -> str:
+    """An error of pydantic in words of a user who knows nothing of Python."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _WORDS:
+        return _WORDS[kind].format(got=repr(error["input"]), **context)
+    wanted = _WANTED.get(kind.partition("_")[0])
+    if wanted is not None:
+        return f"give {wanted}, got {error['input']!r}"
+    text = error["msg"].removeprefix("Value error, ").strip().rstrip(".")
     return text[:1].lower() + text[1:]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from terrascope import spatial
-from terrascope.errors import QuestionError
 from terrascope.tasks.question import LabelledScene, Question
 from terrascope.tasks.survey import Region
 from terrascope.terracot.layout import lay_out
+from terrascope.terracot.naming import named_classes
 from terrascope.trace import METRES, SQUARE_METRES, Tolerance, stated_numbers
 
 RELATIVE = 0.1
@@ -188,16 +188,16 @@ def _yes_or_no(text: str) -> bool | None:
 
 def _classes_in(text: str, labelled: LabelledScene) -> tuple[str, ...]:
     """The classes that a short answer names, in order: it is cut at commas, `and`, `then` and `>`."""
-    names = []
+    nomenclature = labelled.labels[0].nomenclature
+    names: list[str] = []
     for part in re.split(r"\s*(?:,|>|\band\b|\bthen\b)\s*", text):
         word = re.sub(r"^the\s+", "", part.strip(" .").lower())
         if not word:
             continue
-        try:
-            nomenclature = labelled.labels[0].nomenclature
-            names.append(nomenclature[nomenclature.id_of(word)].name)
-        except QuestionError:
+        named = named_classes(word, nomenclature)
+        if len(named) != 1:
             return ()
+        names += named
     return tuple(names)
 
 

@@ -17,7 +17,7 @@ from terrascope.errors import ScaleError
 from terrascope.landcover import UNLABELLED
 from terrascope.sample import Labels, Level, Sample, SampleImage, SampleMask
 from terrascope.scene import LabelMap, Observation
-from terrascope.sources.chips import Chip
+from terrascope.sources.chips import Chip, Origin
 from terrascope.tasks import Question
 
 LonLat = tuple[float, float]
@@ -41,6 +41,7 @@ class ChipRecord:
         contents: fingerprints of its images and label maps; those that are all of one value or class are left out, as
             they are alike wherever they were made.
         footprint: longitude and latitude of its four corners, in order; None where its place is unknown.
+        origins: what it was before it was exported and read again.
     """
 
     source: str
@@ -49,14 +50,24 @@ class ChipRecord:
     num_measured: tuple[int, ...] = ()
     contents: tuple[str, ...] = ()
     footprint: tuple[LonLat, ...] | None = None
+    origins: tuple[Origin, ...] = ()
 
     @property
     def name(self) -> str:
         """`source/key`, as messages name it."""
         return f"{self.source}/{self.key}"
 
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Its data set and place there, under every name that is known of it."""
+        return ((self.source, self.place), *((origin.source, origin.place) for origin in self.origins))
+
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        if not self.origins:
+            # As nearly everywhere.
+            del values["origins"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ChipRecord:
@@ -68,6 +79,7 @@ class ChipRecord:
             num_measured=tuple(values["num_measured"]),
             contents=tuple(values["contents"]),
             footprint=None if corners is None else tuple((lon, lat) for lon, lat in corners),
+            origins=tuple(Origin(*origin) for origin in values.get("origins", ())),
         )
 
 
@@ -83,6 +95,7 @@ def record_chip(chip: Chip) -> ChipRecord:
         num_measured=tuple(measured),
         contents=tuple(sorted(set(contents))),
         footprint=_footprint(chip),
+        origins=chip.origins,
     )
 
 

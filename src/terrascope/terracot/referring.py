@@ -11,11 +11,12 @@ import numpy as np
 from terrascope.sources.chips import Chip
 from terrascope.tasks import Question
 from terrascope.tasks.survey import Region
-from terrascope.tasks.wording import name_class
+from terrascope.tasks.wording import is_plural, name_class
+from terrascope.terracot.bounds import check_least, check_shares, check_weights
 from terrascope.trace import Trace
 
 PLAIN = "Please segment the {thing}."
-"""The paper's instruction; it says the class by its name."""
+"""The paper's instruction; it calls the class by its plural."""
 
 TEMPLATES = (
     PLAIN,
@@ -24,7 +25,7 @@ TEMPLATES = (
     "Mark all {thing} in {images}.",
     "Please outline the {thing} in {images}.",
     "Show me the {thing}.",
-    "Find the {thing} in {images} and segment it.",
+    "Find the {thing} in {images} and segment {it}.",
     "Give me a mask of the {thing}.",
     "Which pixels of {images} show {thing}?",
     "Can you segment the {thing} in {images}?",
@@ -46,6 +47,11 @@ class ReferringSettings:
     min_pixels: int = 16
     weights: Mapping[str, float] = field(default_factory=dict)
     plain_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_least(self, 0, "per_image", "min_pixels")
+        check_shares(self, "plain_share")
+        check_weights("weights", self.weights)
 
 
 DEFAULT = ReferringSettings()
@@ -94,11 +100,12 @@ def ask(chip: Chip, rng: np.random.Generator, settings: ReferringSettings = DEFA
 def _instruct(regions: list[Region], num_dates: int, rng: np.random.Generator, plain_share: float) -> Question:
     name = regions[0].name
     if rng.random() < plain_share:
-        text = PLAIN.format(thing=name)
+        text = PLAIN.format(thing=regions[0].land_class.plural)
     else:
         template = TEMPLATES[int(rng.integers(len(TEMPLATES)))]
         images = "the image" if num_dates == 1 else "the images"
-        text = template.format(thing=name_class(regions[0].land_class, rng), images=images)
+        thing = name_class(regions[0].land_class, rng)
+        text = template.format(thing=thing, images=images, it="them" if is_plural(thing) else "it")
     return Question(
         task="referring",
         text=text,

@@ -1,7 +1,8 @@
 """Training and benchmark apart by place: no scene of the one may show what a scene of the other shows.
 
-Two chips show the same where they are of one place of one data set, where their images or label maps have the same
-content, whatever they are called, or where their footprints overlap on the ground, whatever data set they are of.
+Two chips show the same where they are of one place of one data set, now or before they were exported and read again,
+where their images or label maps have the same content, whatever they are called, or where their footprints overlap on
+the ground, whatever data set they are of.
 """
 
 from __future__ import annotations
@@ -76,7 +77,11 @@ class Benchmark:
         Raises:
             SeparationError: it does; the sentence names both chips and what they share.
         """
-        self.check_places([PlannedChip(chip.source, chip.key, chip.place)])
+        for source, place in chip.places:
+            other = self._by_place.get((source, place))
+            if other is not None:
+                before = "" if source == chip.source else f" of {source}"
+                self._refuse(chip.name, other, f"both are of the place {place}{before}")
         for content in chip.contents:
             other = self._by_content.get(content)
             if other is not None:
@@ -92,7 +97,7 @@ class Benchmark:
 
     @cached_property
     def _by_place(self) -> dict[tuple[str, str], ChipRecord]:
-        return {(chip.source, chip.place): chip for chip in self.chips}
+        return {place: chip for chip in self.chips for place in chip.places}
 
     @cached_property
     def _by_content(self) -> dict[str, ChipRecord]:

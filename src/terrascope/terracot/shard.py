@@ -9,11 +9,12 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from terrascope.errors import SampleError
+from terrascope.llm import Reason
 from terrascope.output import written_whole
 from terrascope.sample import SCHEMA, Sample, arrow_schema
 from terrascope.terracot.record import ChipRecord
@@ -35,17 +36,20 @@ class ShardReport:
         number: of the shard, from 0.
         num_chips: chips that were to be read.
         num_empty: chips of which nothing was asked, for lack of anything that could be.
+        num_unlabelled: those of them that have no label map.
         num_samples: rows of the shard.
         by_source, by_level, by_task, by_class: samples, by each; the tasks as `L1/area`; a sample counts once for every
             class that its masks show.
         by_answer: samples by kind of answer, as `L1/area: B`: a letter, yes or no, a number, or words.
         failed: chips that could not be used, or not wholly, by reason.
+        told: for reasons of `failed`, what was said of the first such chip; files are named from their source's folder.
         rejected: drafts of a writer that did not pass its checks, by reason.
     """
 
     number: int
     num_chips: int
     num_empty: int = 0
+    num_unlabelled: int = 0
     num_samples: int = 0
     by_source: Mapping[str, int] = field(default_factory=dict)
     by_level: Mapping[str, int] = field(default_factory=dict)
@@ -53,6 +57,7 @@ class ShardReport:
     by_class: Mapping[str, int] = field(default_factory=dict)
     by_answer: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
+    told: Mapping[str, str] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -65,12 +70,15 @@ class ShardReport:
         samples: Sequence[Sample],
         failed: Mapping[str, int],
         rejected: Mapping[str, int],
+        num_unlabelled: int = 0,
+        told: Mapping[str, str] | None = None,
     ) -> ShardReport:
         """Count samples."""
         return cls(
             number=number,
             num_chips=num_chips,
             num_empty=num_empty,
+            num_unlabelled=num_unlabelled,
             num_samples=len(samples),
             by_source=_count(sample.source for sample in samples),
             by_level=_count(sample.level for sample in samples),
@@ -78,6 +86,7 @@ class ShardReport:
             by_class=_count(name for sample in samples for name in sample.classes),
             by_answer=_count(f"{sample.level}/{sample.task}: {_kind_of_answer(sample)}" for sample in samples),
             failed=_count(failed),
+            told=dict(sorted((told or {}).items())),
             rejected=_count(rejected),
         )
 
@@ -85,19 +94,26 @@ class ShardReport:
     def num_failed(self) -> int:
         return sum(self.failed.values())
 
+    @property
+    def num_without_reply(self) -> int:
+        """Chips that failed as a language model gave no reply: another try may bring one."""
+        return sum(self.failed.get(reason, 0) for reason in get_args(Reason))
+
 
 def add_up(reports: Iterable[ShardReport]) -> ShardReport:
-    """The counts of several shards as those of one, with the number -1."""
+    """The counts of several shards as those of one, with the number -1; of a reason is told what comes first."""
     numbers: Counter[str] = Counter()
     tables: dict[str, Counter[str]] = {}
+    told: dict[str, str] = {}
     for report in reports:
-        for name, value in asdict(report).items():
+        told = {**report.told, **told}
+        for name, value in asdict(replace(report, told={})).items():
             if isinstance(value, dict):
                 tables.setdefault(name, Counter()).update(value)
             else:
                 numbers[name] += value
     sums: dict[str, Any] = {"num_chips": 0, **numbers, **{name: _count(table) for name, table in tables.items()}}
-    return ShardReport(**sums | {"number": -1})
+    return ShardReport(**sums | {"number": -1, "told": dict(sorted(told.items()))})
 
 
 def write_shard(

@@ -262,7 +262,7 @@ def _words_of(nomenclatures: tuple[Nomenclature, ...]) -> dict[str, re.Pattern[s
     patterns = {}
     for nomenclature in nomenclatures:
         for land_class in nomenclature.classes:
-            words = {land_class.name, land_class.plural, *land_class.aliases, *NOUNS.get(land_class.name, ())}
+            words = {*land_class.words, *NOUNS.get(land_class.name, ())}
             ordered = sorted((re.escape(word.lower()) for word in words), key=len, reverse=True)
             patterns[land_class.name] = re.compile(rf"\b(?:{'|'.join(ordered)})s?\b")
     return patterns

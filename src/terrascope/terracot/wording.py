@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from terrascope.tasks import Question
+from terrascope.terracot.bounds import check_shares
 from terrascope.trace import Step, Trace
 
 ANY_LEADS = (
@@ -264,6 +265,9 @@ class WordingSettings:
     opening_share: float = 0.3
     conclusion_share: float = 0.3
     frame_share: float = 0.4
+
+    def __post_init__(self) -> None:
+        check_shares(self, "plain_share", "opening_share", "conclusion_share", "frame_share")
 
 
 DEFAULT = WordingSettings()

@@ -63,9 +63,7 @@ def make_tokenizer(pool: Pool, num_texts: int = 3000) -> PreTrainedTokenizerFast
         "Image: 1 2021-03-04 optical sar\nOne percent is 6.6 ha. The image is 2.6 km wide.\n"
         "A. 1 m2\nB. 2 km\nuser assistant"
     ] * 200
-    texts += [
-        name for land_class in TERRASCOPE.classes for name in (land_class.name, land_class.plural, *land_class.aliases)
-    ]
+    texts += [word for land_class in TERRASCOPE.classes for word in land_class.words]
     for _ in range(num_texts):
         scene = choose_scene(pool, scenes[int(rng.integers(len(scenes)))], rng)
         question = ask_pool_scene(scene, rng)

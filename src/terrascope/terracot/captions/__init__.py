@@ -10,6 +10,7 @@ import numpy as np
 from terrascope.quantities import format_share
 from terrascope.sources.chips import Chip
 from terrascope.tasks.question import Question
+from terrascope.terracot.bounds import check_least, check_shares
 from terrascope.terracot.captions.changes import Change, find_changes, say_changes, tell_change
 from terrascope.terracot.captions.findings import say_distance, say_place_of, say_relation, say_shape, say_size
 from terrascope.terracot.captions.places import place_of, say_place
@@ -60,6 +61,10 @@ class CaptionSettings:
     least_share: float = 0.002
     named_share: float = 0.001
     max_steps: int = 5
+
+    def __post_init__(self) -> None:
+        check_shares(self, "min_share", "least_share", "named_share")
+        check_least(self, 1, "max_steps")
 
 
 def describe(chip: Chip, rng: np.random.Generator, settings: CaptionSettings | None = None) -> Question | None:

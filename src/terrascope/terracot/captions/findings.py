@@ -7,9 +7,11 @@ from typing import Literal
 
 from terrascope import masks
 from terrascope.quantities import format_area, format_distance, format_share
+from terrascope.tasks.counting import COUNTABLE
 from terrascope.terracot.captions.places import direction_between, place_of, say_place
 from terrascope.terracot.layout import Cover, Layout
 from terrascope.terracot.nouns import Noun, Wording, capital, enumerate_words
+from terrascope.trace import Tolerance
 
 CLEAR_BORDER = 8
 """Fewest pixel sides in common for two classes to be said to border each other in a caption."""
@@ -71,8 +73,27 @@ def say_size(cover: Cover, noun: Noun, wording: Wording) -> str:
     return sentence
 
 
+def is_numbered(cover: Cover) -> bool:
+    """True for buildings that the label map numbers one by one."""
+    return cover.name in COUNTABLE and cover.region.survey.label_map.objects is not None
+
+
+def num_objects(cover: Cover) -> int:
+    """How many numbered objects are mostly of the class; only where it `is_numbered`."""
+    return cover.region.whole_objects[1]
+
+
+def say_objects(num: int, noun: Noun) -> str:
+    """`There are 198 buildings.`"""
+    return f"There are {num} {noun.text}." if num != 1 else f"There is one {noun.text.removesuffix('s')}."
+
+
 def say_shape(cover: Cover, noun: Noun, wording: Wording) -> str:
     """A sentence on the pattern of a class."""
+    if is_numbered(cover):
+        num = num_objects(cover)
+        # Patches of a mask are no buildings where two stand wall to wall.
+        return say_objects(num, noun) if Tolerance().accepts_count(num, len(cover.patches)) else ""
     it, pick = capital(noun.it), wording.pick
     num, shape = len(cover.patches), shape_of(cover)
     if shape == "elongated":

@@ -8,13 +8,20 @@ from dataclasses import dataclass
 from terrascope.georeference import PixelSize
 from terrascope.quantities import format_distance
 from terrascope.sources.chips import Chip
+from terrascope.sources.generated import Generated
 from terrascope.terracot.nouns import Wording, enumerate_words
 
 SENSORS = (
-    ("sentinel-2", "Sentinel-2"), ("sentinel-1", "Sentinel-1"), ("hls", "HLS"), ("landsat", "Landsat"),
-    ("planetscope", "PlanetScope"), ("maxar", "Maxar"), ("false-color", "false-color"),
+    ("sentinel-2", "Sentinel-2", 10), ("sentinel-1", "Sentinel-1", 5), ("hls", "HLS", 30), ("landsat", "Landsat", 15),
+    ("planetscope", "PlanetScope", 3), ("maxar", "Maxar", 0.3), ("false-color", "false-color", 0),
 )  # fmt: skip
-"""Beginning of a sensor's name -> how it is called in a sentence. Others are called by their modality."""
+"""Beginning of a sensor's name, how it is called in a sentence, its smallest pixels in metres.
+
+Others are called by their modality, and so is what is generated, and images with smaller pixels than their sensor's.
+"""
+
+_RESAMPLED = 0.6
+"""Pixels down to this part of a sensor's smallest ones may still be its own, resampled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +61,11 @@ def setting_of(chip: Chip) -> Setting:
         lon, lat = chip.lonlat
         place = f"near {abs(lat):.1f}°{'N' if lat >= 0 else 'S'}, {abs(lon):.1f}°{'E' if lon >= 0 else 'W'}"
     pair = chip.scene.pairs[0]
-    names = dict.fromkeys(_sensor_words(image.sensor, image.modality) for image in pair.observations)
+    gsd_m = None if size is None else float(size.height_m.mean())
+    names = dict.fromkeys(
+        _sensor_words(image.sensor, image.modality, gsd_m, taken=chip.source != Generated.name)
+        for image in pair.observations
+    )
     return Setting(
         sensor=enumerate_words(tuple(names)),
         resolution=None if size is None else _resolution(size),
@@ -85,10 +96,10 @@ def introduce(setting: Setting, wording: Wording) -> str:
         )
     if setting.resolution and (not parts or wording.chance(0.6)):
         parts.append(pick(f"{have} pixels of {setting.resolution}", f"{have} a resolution of {setting.resolution}"))
+    if not parts and setting.num_dates == 1:
+        return f"I look at {subject[0].lower()}{subject[1:]}."
     if not parts:
-        parts.append(
-            f"{'show' if several else 'shows'} one place" + (f" at {number} times" if setting.num_dates > 1 else "")
-        )
+        parts.append(f"show one place at {number} times")
     return f"{subject} {' and '.join(parts)}."
 
 
@@ -125,9 +136,14 @@ def name_image(setting: Setting, date: int, wording: Wording) -> str:
     return start
 
 
-def _sensor_words(sensor: str, modality: str) -> str:
-    known = next((words for start, words in SENSORS if sensor.startswith(start)), None)
-    return known or {"sar": "SAR"}.get(modality, modality)
+def _sensor_words(sensor: str, modality: str, gsd_m: float | None, *, taken: bool) -> str:
+    known = next(((words, least_m) for start, words, least_m in SENSORS if sensor.startswith(start)), None)
+    if known is None:
+        return {"sar": "SAR"}.get(modality, modality)
+    words, least_m = known
+    if taken and (gsd_m is None or gsd_m >= _RESAMPLED * least_m):
+        return words
+    return "SAR" if modality == "sar" else "multispectral"
 
 
 def _resolution(size: PixelSize) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from terrascope.quantities import format_share
-from terrascope.terracot.captions.findings import CLEAR_BORDER, bearing, shape_of
+from terrascope.terracot.captions.findings import CLEAR_BORDER, bearing, is_numbered, num_objects, say_objects, shape_of
 from terrascope.terracot.captions.places import adverb, direction_between, opening, place_of
 from terrascope.terracot.captions.setting import Setting, name_image
 from terrascope.terracot.layout import Cover, Layout
@@ -183,6 +183,8 @@ def _say_remark(layout: Layout, named: Sequence[Named], wording: Wording) -> str
 
 def _say_pattern(entry: Named, wording: Wording) -> str:
     cover, noun = entry
+    if is_numbered(cover):
+        return say_objects(num_objects(cover), noun)
     num, shape, the = len(cover.patches), shape_of(cover), capital(noun.the)
     if shape == "elongated":
         return wording.pick(

@@ -79,6 +79,8 @@ def compose(chip: Chip, pairs: Sequence[Question], rng: np.random.Generator) -> 
     if desk.layout.num_dates > 1 and desk.wording.chance(CHANGE_SHARE):
         semantic = _ask(desk, CHANGE, 1)
     semantic += _ask(desk, SEMANTIC, wanted[1] - len(semantic))
+    # A rule that drew a threshold which the scene does not have may draw another.
+    semantic = semantic or _ask(desk, SEMANTIC, 1)
     if not semantic and len(spatial) == 1:
         spatial += _ask(desk, [rule for rule in SPATIAL if rule.task != spatial[0].task], 1)
     if not spatial and len(semantic) == 1:

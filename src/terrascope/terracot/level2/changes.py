@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from terrascope.quantities import format_share
-from terrascope.tasks.options import spaced_integers
+from terrascope.tasks.options import even_integers
 from terrascope.terracot.layout import Cover
 from terrascope.terracot.level2.drafting import Desk, Draft
 from terrascope.terracot.nouns import Noun, capital
@@ -36,9 +36,7 @@ class ShareChange:
             noun, grows = desk.noun(before), after.share > before.share
             truth = f"{round(points)} percentage points"
             gap = max(2, round(self.relative_gap * points))
-            values = spaced_integers(round(points), desk.rng, num=3, gap=gap, low=1, high=100)
-            if values is None:
-                continue
+            values = even_integers(round(points), desk.rng, num=3, gap=gap, min_gap=1, low=1, high=100) or ()
             verb = "grow" if grows else "shrink"
             return desk.draft(
                 task=self.task,
@@ -68,32 +66,44 @@ class Trend:
     Attributes:
         clear: relative change from which a class has grown or shrunk; same: up to which it has stayed the same.
         min_share: least share of the image on either date.
+        same_share: how often a class that has stayed the same is looked for. In most scenes nothing else can be found;
+            where nothing is found of what is looked for, nothing is asked.
     """
 
     task: str = "semantic/trend"
     clear: float = 0.12
     same: float = 0.02
     min_share: float = 0.02
+    same_share: float = 0.05
 
     def draft(self, desk: Desk) -> Draft | None:
-        pairs = paired(desk, self.min_share)
-        wanted = desk.wording.pick("grown", "shrunk", "stayed the same")
-        trends = [(pair, self._trend(*pair)) for pair in pairs]
-        trends.sort(key=lambda entry: entry[1] != wanted)
-        for (before, after), trend in trends:
-            if trend is None:
+        same = desk.wording.chance(self.same_share)
+        # Asked backwards, what has shrunk has grown: neither is the likelier one.
+        backwards = desk.wording.chance(0.5)
+        for before, after in paired(desk, self.min_share):
+            if backwards:
+                before, after = after, before
+            trend = self._trend(before, after)
+            if trend is None or (trend == "stayed the same") != same:
                 continue
             noun = desk.noun(before)
             others = [other for other in ("grown", "shrunk", "stayed the same") if other != trend]
             return desk.draft(
                 task=self.task,
                 text=desk.pick_text(
+                    f"going back from the last image to the first, {noun.has} {noun.the} grown, shrunk or stayed the "
+                    "same?",
+                    f"seen backwards, from the last date to the first: {noun.has} {noun.the} grown, shrunk or stayed "
+                    "the same?",
+                )
+                if backwards
+                else desk.pick_text(
                     f"{noun.has} {noun.the} grown, shrunk or stayed the same between the first and the last image?",
                     f"what has become of {noun.the} between the dates: {noun.has} {noun.it} grown, shrunk or stayed "
                     "the same?",
                 ),
                 steps=[desk.point(before, desk.say_share(before)), desk.point(after, _compare(noun, before, after))],
-                conclusion=f"So {noun.the} {noun.has} {trend}.",
+                conclusion=f"So {noun.the} {noun.has} {trend}{' on the way back' if backwards else ''}.",
                 truth=trend,
                 wrong=others,
             )

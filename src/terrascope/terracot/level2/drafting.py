@@ -21,6 +21,10 @@ MIN_SHARE = 0.02
 """Least share of the image of a class that composed questions are about."""
 
 
+ONE_SIDED_SHARE = 0.05
+"""How often a question is asked all the same where a scene allows one answer alone, which would be the frequent one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Draft:
     """A free question, and wrong answers that could stand beside the right one as options; none for a free question."""
@@ -67,6 +71,24 @@ class Desk:
         """One of the dates (from 0) on which there is anything; the first where there is nothing on any."""
         dates = [date for date, covers in enumerate(self.layout.covers) if covers] or [0]
         return dates[int(self.rng.integers(len(dates)))]
+
+    def draw_threshold(
+        self, value: float, thresholds: Sequence[float], *, gap: float = 0, ratio: float = 1
+    ) -> float | None:
+        """A threshold that `value` reaches, or one that it misses, each as likely, and clearly so.
+
+        Args:
+            gap, ratio: a threshold lies at least so far from the value, and at least so many times above or below.
+
+        Returns:
+            One of the two nearest on its side; mostly None where there are only such as are reached, or are missed.
+        """
+        missed = sorted(one for one in thresholds if one >= value + gap and one >= value * ratio)[:2]
+        reached = sorted((one for one in thresholds if one <= value - gap and one * ratio <= value), reverse=True)[:2]
+        if reached and missed:
+            return self.wording.pick(*(reached if self.wording.chance(0.5) else missed))
+        one_sided = reached or missed
+        return self.wording.pick(*one_sided) if one_sided and self.wording.chance(ONE_SIDED_SHARE) else None
 
     def noun(self, cover: Cover) -> Noun:
         return self.wording.noun(cover.region.land_class)
@@ -167,12 +189,14 @@ class Desk:
         truth, other = ("Yes", "No") if yes else ("No", "Yes")
         return self.draft(task=task, text=text, steps=steps, conclusion=conclusion, truth=truth, wrong=(other,))
 
-    def other_classes(self, truth: Cover, date: int, num: int, named: Sequence[Cover] = ()) -> tuple[str, ...]:
-        """Names of `num` other classes for options: those in question first, then others there, then absent ones."""
-        there = [cover.name for cover in named] + [cover.name for cover in self.shuffle(self.layout.covers[date])]
-        absent = [region.name for region in self.layout.regions[date]]
-        names = dict.fromkeys(name for name in there + absent if name != truth.name)
-        return tuple(names)[:num]
+    def other_classes(
+        self, truth: Cover, date: int, num: int, named: Sequence[Cover] = (), without: Sequence[Cover] = ()
+    ) -> tuple[str, ...]:
+        """Nouns of `num` other classes for options: those in question first, then others there, then absent ones."""
+        there = [cover.region for cover in (*named, *self.shuffle(self.layout.covers[date]))]
+        excluded = {cover.name for cover in (truth, *without)}
+        classes = {region.name: region.land_class for region in (*there, *self.layout.regions[date])}
+        return tuple(self.wording.noun(one).text for name, one in classes.items() if name not in excluded)[:num]
 
 
 def are_clear(*shares: float, ratio: float) -> bool:

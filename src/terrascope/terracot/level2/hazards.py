@@ -8,8 +8,8 @@ from terrascope import masks
 from terrascope.quantities import format_distance, format_share
 from terrascope.tasks.regions import find_objects
 from terrascope.terracot.layout import Cover
-from terrascope.terracot.level2.drafting import Desk, Draft, Pointed
-from terrascope.terracot.level2.suitability import BUILT, WATER
+from terrascope.terracot.level2.drafting import ONE_SIDED_SHARE, Desk, Draft, Pointed
+from terrascope.terracot.level2.suitability import BUILT, DISTANCES_M, WATER
 from terrascope.terracot.nouns import capital
 from terrascope.trace import Tolerance
 
@@ -19,14 +19,15 @@ class FloodExposure:
     """Asks whether built-up land is exposed to floods, by its distance from open water. Needs a scale.
 
     Attributes:
-        exposed_m: up to this distance it is; safe_m: from this distance on it is not.
+        thresholds_m: distances up to which it is; the question states one.
+        ratio: the distance is at least so many times as large or as small.
         min_share: least share of the image of either.
         max_patches: in more patches than this, a speck would decide the distance.
     """
 
     task: str = "semantic/flood_exposure"
-    exposed_m: float = 100.0
-    safe_m: float = 400.0
+    thresholds_m: tuple[float, ...] = DISTANCES_M
+    ratio: float = 1.3
     min_share: float = 0.01
     max_patches: int = 200
 
@@ -40,15 +41,15 @@ class FloodExposure:
         noun = desk.noun(town)
         steps = [desk.point(town, desk.say_share(town))]
         if not waters:
+            threshold_m = desk.wording.pick(*self.thresholds_m) if desk.wording.chance(ONE_SIDED_SHARE) else None
             is_exposed, reason = False, "there is no open water that could flood the place"
         else:
             water = waters[0]
             if len(waters) > 1 or water.share < self.min_share or len(water.patches) > self.max_patches:
                 return None
             distance_m = layout.distance_m(town.region, water.region)
-            if self.exposed_m < distance_m < self.safe_m:
-                return None
-            is_exposed = distance_m <= self.exposed_m
+            threshold_m = desk.draw_threshold(distance_m, self.thresholds_m, ratio=self.ratio)
+            is_exposed = threshold_m is not None and distance_m <= threshold_m
             wet = desk.noun(water)
             touching = layout.shared_sides(town, water) > 0
             says = (
@@ -57,19 +58,21 @@ class FloodExposure:
                 else f"{capital(wet.it)} {wet.is_} {format_distance(distance_m)} from {noun.the}."
             )
             steps.append(desk.point(water, desk.say_share(water), says))
-            reason = f"rising water would {'soon reach' if is_exposed else 'hardly reach'} {noun.the}"
-        where = desk.in_image(date)
+            reason = f"{noun.the} {noun.verb('come') if is_exposed else noun.does + ' not come'} so close to open water"
+        if threshold_m is None:
+            return None
+        where, within = desk.in_image(date), f"within {format_distance(threshold_m)} of open water"
         return desk.draft_yes_no(
             task=self.task,
             holds=is_exposed,
             asked=(
-                f"{noun.is_} {noun.the} exposed to flooding from nearby water{where}?",
-                f"would rising water threaten {noun.the}{where}?",
-                f"{noun.is_} any of {noun.the} so close to open water that a flood could reach {noun.them}{where}?",
+                f"{noun.is_} {noun.the} exposed to flooding{where}, if whatever lies {within} is?",
+                f"would rising water threaten {noun.the}{where}, if it reaches what lies {within}?",
+                f"{noun.is_} any of {noun.the} {within}, where a flood could reach {noun.them}{where}?",
             ),
             denied=(
-                f"{noun.is_} {noun.the} far enough from open water to be safe from floods{where}?",
-                f"{noun.does} {noun.the} keep a safe distance from open water{where}?",
+                f"{noun.is_} {noun.the} safe from floods{where}, if whatever lies {within} is not?",
+                f"{noun.does} {noun.the} keep a safe distance{where}, if nothing {within} is safe?",
             ),
             steps=steps,
             conclusion=f"So {reason}.",
@@ -170,7 +173,7 @@ class FloodEffect:
                 ),
             ],
             conclusion=f"So {noun.the} {noun.is_} hit most.",
-            truth=cover.name,
+            truth=noun.text,
             wrong=desk.other_classes(cover, 0, 3, [entry[1] for entry in hit[1:]]),
         )
 

@@ -70,12 +70,13 @@ class Footprint:
     """Asks whether people have shaped most of the landscape: fields and everything built.
 
     Attributes:
-        modified: from this share of such land on they have; natural: up to this share they have not.
+        thresholds: shares of such land from which they have; the question states one.
+        gap: least distance of the share from it.
     """
 
     task: str = "semantic/human_footprint"
-    modified: float = 0.6
-    natural: float = 0.3
+    thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    gap: float = 0.05
 
     def draft(self, desk: Desk) -> Draft | None:
         date = desk.draw_date()
@@ -85,9 +86,10 @@ class Footprint:
         made = layout.of_kind(date, *MODIFIED)
         rest = tuple(cover for cover in layout.covers[date] if cover not in made)
         share = total(made)
-        if self.natural < share < self.modified:
+        threshold = desk.draw_threshold(share, self.thresholds, gap=self.gap)
+        if threshold is None:
             return None
-        is_made = share >= self.modified
+        is_made, least = share >= threshold, f"at least {threshold:.0%}"
         where = desk.in_image(date)
         steps = point_sizes(desk, made, 3) + ([] if is_made else point_sizes(desk, rest, 2))
         if not steps:
@@ -97,18 +99,17 @@ class Footprint:
             task=self.task,
             holds=is_made,
             asked=(
-                f"is this landscape mostly shaped by people{where}?",
-                f"does human use dominate the land{where}?",
-                f"is most of the land{where} farmed or built on?",
+                f"is this landscape shaped by people{where}, if that takes {least} of farmed or built-up land?",
+                f"does human use mark this landscape{where}: is {least} of the land farmed or built on?",
+                f"is {least} of the land{where} farmed or built on?",
             ),
             denied=(
-                f"is this landscape mostly natural{where}?",
-                f"is most of the land{where} neither farmed nor built on?",
-                f"does natural land cover prevail{where}?",
+                f"is this landscape rather natural{where}: is less than {threshold:.0%} of it farmed or built on?",
+                f"is less than {threshold:.0%} of the land{where} farmed or built on?",
             ),
             steps=steps,
             conclusion=f"So farmed and built-up land comes to {said} of the image, "
-            f"{'most' if is_made else 'a minor part'} of it."
+            f"which is {'' if is_made else 'not '}{least}."
             if share
             else "So there is neither farmed nor built-up land.",
         )
@@ -119,15 +120,14 @@ class Habitat:
     """Asks whether the forest is well connected as a habitat, by its largest patch and the number of patches.
 
     Attributes:
-        connected: from this part in one patch on it is.
-        fragmented: up to this part in one patch, and from `min_patches` patches on, it is not.
+        thresholds: parts in one patch from which it is; the question states one.
+        gap: least distance of the part from it.
         min_share: least share of the image of the forest.
     """
 
     task: str = "semantic/habitat"
-    connected: float = 0.75
-    fragmented: float = 0.4
-    min_patches: int = 5
+    thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    gap: float = 0.05
     min_share: float = 0.05
 
     def draft(self, desk: Desk) -> Draft | None:
@@ -137,9 +137,10 @@ class Habitat:
             return None
         forest = forests[0]
         part, num = forest.largest_patch_share, len(forest.patches)
-        if self.fragmented < part < self.connected or (part <= self.fragmented and num < self.min_patches):
+        threshold = desk.draw_threshold(part, self.thresholds, gap=self.gap)
+        if threshold is None:
             return None
-        is_connected = part >= self.connected
+        is_connected, least = part >= threshold, f"at least {threshold:.0%}"
         noun, where = desk.noun(forest), desk.in_image(date)
         patches = f"{capital(noun.it)} {noun.verb('form')} {num} patch{'es' if num > 1 else ''}."
         if num > 1:
@@ -148,15 +149,16 @@ class Habitat:
             task=self.task,
             holds=is_connected,
             asked=(
-                f"{noun.is_} {noun.the} well connected as a habitat{where}?",
-                f"could forest animals move through most of {noun.the} without leaving {noun.them}{where}?",
-                f"{noun.does} {noun.the} offer a continuous habitat{where}?",
+                f"{noun.is_} {noun.the} well connected as a habitat{where}, if {least} must be in one patch?",
+                f"could forest animals move through {least} of {noun.the} without leaving {noun.them}{where}?",
+                f"{noun.does} {noun.the} offer a continuous habitat{where}, with {least} in one patch?",
             ),
             denied=(
-                f"{noun.is_} {noun.the} fragmented as a habitat{where}?",
-                f"would forest animals have to cross open land to use most of {noun.the}{where}?",
-                f"{noun.is_} {noun.the} split up into many unconnected patches{where}?",
+                f"{noun.is_} {noun.the} fragmented as a habitat{where}, if {least} must be in one patch?",
+                f"would forest animals have to cross other land to use {least} of {noun.the}{where}?",
+                f"{noun.is_} {noun.the} split up such that no patch holds {least} of {noun.them}{where}?",
             ),
             steps=[desk.point(forest, desk.say_share(forest), patches)],
-            conclusion=f"So {noun.the} {noun.is_} {'a connected habitat' if is_connected else 'a fragmented habitat'}.",
+            conclusion=f"So {noun.the} {noun.is_} {'a connected habitat' if is_connected else 'a fragmented habitat'}: "
+            f"the largest patch holds {format_share(part)}, {'' if is_connected else 'not '}{least}.",
         )

@@ -117,8 +117,8 @@ class Between:
                     desk.point(middle, f"{capital(noun_b.it)} {noun_b.verb('border')} {noun_a.the} and {noun_c.the}."),
                 ],
                 conclusion=f"So {noun_b.the} {noun_b.verb('connect')} {noun_a.the} and {noun_c.the}.",
-                truth=middle.name,
-                wrong=_others_than(desk, middle, (a, c)),
+                truth=noun_b.text,
+                wrong=desk.other_classes(middle, date, 3, without=(a, c)),
             )
         return None
 
@@ -178,7 +178,7 @@ class ByDistance:
         near, far = sorted(distances[cover.name] for cover in ordered[:2])
         if far < self.min_ratio * near or far - near < self.min_gap_px * pixel_m:
             return None
-        truth, noun, ref = ordered[0], desk.noun(ordered[0]), desk.noun(reference)
+        noun, ref = desk.noun(ordered[0]), desk.noun(reference)
         steps: list[Pointed] = []
         for cover in candidates:
             # A distance is that to the mask before, so the reference is pointed at anew each time.
@@ -209,8 +209,8 @@ class ByDistance:
             ),
             steps=steps,
             conclusion=f"So {noun.the} {noun.is_} {which} {ref.the}.",
-            truth=truth.name,
-            wrong=[cover.name for cover in ordered[1:]],
+            truth=noun.text,
+            wrong=[desk.noun(cover).text for cover in ordered[1:]],
         )
 
 
@@ -221,9 +221,3 @@ def _say_touch(desk: Desk, cover: Cover, other: Cover, touching: bool) -> str:
             f"{capital(it.it)} {it.verb('border')} {the}.", f"{capital(it.it)} {it.verb('touch')} {the}."
         )
     return f"{capital(it.it)} {it.does} not touch {the}."
-
-
-def _others_than(desk: Desk, truth: Cover, named: tuple[Cover, ...]) -> list[str]:
-    """Other classes for options, without those that the question names."""
-    excluded = {cover.name for cover in named}
-    return [name for name in desk.other_classes(truth, truth.date, 9) if name not in excluded][:3]

@@ -8,7 +8,7 @@ import numpy as np
 
 from terrascope import masks, spatial
 from terrascope.quantities import format_area, format_share
-from terrascope.tasks.options import scaled_values, spaced_integers
+from terrascope.tasks.options import even_integers, even_values
 from terrascope.terracot.level2.drafting import Desk, Draft, Pointed
 from terrascope.terracot.nouns import capital
 
@@ -26,8 +26,8 @@ class LargestPatch:
         max_part: classes of which it is a larger part are hardly in patches.
         min_lead: it is at least so many times as large as the next patch.
         area_share: how often the area is asked for where there is a scale.
-        gap_points: distance between options in percentage points; less where the truth is small, but at least two.
-        option_ratios: neighbouring options for areas differ by a factor within these bounds.
+        gap_points: distance between options in percentage points; down to two for it to have any rank.
+        option_ratios: neighbouring options for areas differ by a factor within these bounds, down to 1.2 likewise.
     """
 
     task: str = "spatial/largest_patch"
@@ -53,8 +53,10 @@ class LargestPatch:
             area_m2 = spatial.area_m2(mask, size) if size is not None and desk.wording.chance(self.area_share) else None
             if area_m2 is not None:
                 whole_m2 = cover.region.survey.area_m2
-                wrong_m2 = scaled_values(area_m2, desk.rng, num=3, ratios=self.option_ratios, high=whole_m2)
-                truth, wrong = format_area(area_m2), [format_area(value) for value in wrong_m2]
+                wrong_m2 = even_values(
+                    area_m2, desk.rng, num=3, ratios=self.option_ratios, min_ratio=1.2, high=whole_m2
+                )
+                truth, wrong = format_area(area_m2), [format_area(value) for value in wrong_m2 or ()]
                 texts = (
                     f"what is the area in {UNITS[truth.split()[1]]} of the largest single patch of {noun.text}"
                     f"{desk.in_image(date)}?",
@@ -65,11 +67,8 @@ class LargestPatch:
                 conclusion = f"So the largest patch measures {truth}."
             else:
                 percent = round(100 * share)
-                gap = max(2, min(self.gap_points, percent // 3))
-                values = spaced_integers(percent, desk.rng, num=3, gap=gap, low=1, high=100)
-                if values is None:
-                    continue
-                truth, wrong = format_share(share), [f"{value}%" for value in values]
+                values = even_integers(percent, desk.rng, num=3, gap=self.gap_points, min_gap=2, low=1, high=100)
+                truth, wrong = format_share(share), [f"{value}%" for value in values or ()]
                 texts = (
                     f"what percentage of {desk.image(date)} does the largest single patch of {noun.text} cover?",
                     f"how much of {desk.image(date)} is covered by the biggest connected patch of {noun.text}?",

@@ -7,7 +7,7 @@ from itertools import permutations
 
 from terrascope import spatial
 from terrascope.quantities import format_area, format_share
-from terrascope.tasks.options import scaled_values, spaced_integers
+from terrascope.tasks.options import even_integers, even_values
 from terrascope.terracot.layout import Cover
 from terrascope.terracot.level2.drafting import MIN_SHARE, Desk, Draft, are_clear
 from terrascope.terracot.nouns import enumerate_words
@@ -22,6 +22,7 @@ class Ratio:
         ratios: least and largest ratio that is asked about.
         rounding: how far the ratio of the shares as they are stated, in whole percent, may lie from the true one.
         option_ratios: neighbouring options differ by a factor within these bounds.
+        min_option_ratio: to which factor the bounds may shrink for the truth to have any rank among the options.
     """
 
     task: str = "spatial/ratio"
@@ -29,6 +30,7 @@ class Ratio:
     min_share: float = 0.04
     ratios: tuple[float, float] = (1.3, 20.0)
     option_ratios: tuple[float, float] = (1.4, 2.0)
+    min_option_ratio: float = 1.2
 
     def draft(self, desk: Desk) -> Draft | None:
         date = desk.draw_date()
@@ -43,6 +45,10 @@ class Ratio:
             where = desk.in_image(date)
             truth = _times(ratio)
             steps = [desk.point(cover, desk.say_share(cover, area=True)) for cover in pair]
+            # Nothing below 1, as the question says which is larger.
+            wrong = even_values(
+                ratio, desk.rng, num=3, ratios=self.option_ratios, min_ratio=self.min_option_ratio, low=1.1
+            )
             return desk.draft(
                 task=self.task,
                 text=desk.pick_text(
@@ -58,7 +64,7 @@ class Ratio:
                     f"Therefore the ratio of {a.text} to {b.text} is {truth.removesuffix(' times')}.",
                 ),
                 truth=truth,
-                wrong=[_times(wrong) for wrong in scaled_values(ratio, desk.rng, num=3, ratios=self.option_ratios)],
+                wrong=[_times(wrong) for wrong in wrong or ()],
                 value=ratio,
             )
         return None
@@ -86,7 +92,7 @@ class Extreme:
             if not are_clear(*(cover.share for cover in group), ratio=self.min_ratio):
                 continue
             ordered = sorted(group, key=lambda cover: -cover.share if self.largest else cover.share)
-            truth, noun = ordered[0], desk.noun(ordered[0])
+            noun = desk.noun(ordered[0])
             words = [desk.noun(cover).text for cover in group]
             listed = f"{', '.join(words[:-1])} or {words[-1]}"
             which, more = ("largest", "most") if self.largest else ("smallest", "least")
@@ -104,8 +110,8 @@ class Extreme:
                     f"So {noun.the} {noun.has} the {which} share of the three.",
                     f"Thus {noun.the} {noun.is_} the {which} of the three.",
                 ),
-                truth=truth.name,
-                wrong=[cover.name for cover in ordered[1:]],
+                truth=noun.text,
+                wrong=[desk.noun(cover).text for cover in ordered[1:]],
             )
         return None
 
@@ -128,7 +134,7 @@ class Ranking:
             if not are_clear(*(cover.share for cover in group), ratio=self.min_ratio):
                 continue
             ordered = sorted(group, key=lambda cover: -cover.share)
-            names = [cover.name for cover in ordered]
+            names = [desk.noun(cover).text for cover in ordered]
             orders = [", ".join(order) for order in permutations(names) if list(order) != names]
             words = enumerate_words([desk.noun(cover).text for cover in group])
             image = desk.image(date)
@@ -152,7 +158,8 @@ class Combined:
     """Asks what two or three classes cover together: as a share of the image, or on the ground.
 
     Attributes:
-        gap_points: least distance between options in percentage points.
+        gap_points: distance between options in percentage points; min_gap_points: to which it may shrink for the
+            truth to have any rank among them.
         option_ratios: neighbouring options for areas differ by a factor within these bounds.
         max_share, max_area_share: largest share of the image that is asked about, and largest whose area is: above it,
             three larger areas would not fit into the image, and the truth would always be among the largest options.
@@ -161,6 +168,7 @@ class Combined:
     areas: bool
     min_share: float = MIN_SHARE
     gap_points: int = 7
+    min_gap_points: int = 2
     option_ratios: tuple[float, float] = (1.22, 1.45)
     max_share: float = 0.93
     max_area_share: float = 0.5
@@ -186,18 +194,20 @@ class Combined:
         steps = [desk.point(cover, desk.say_share(cover, area=self.areas)) for cover in group]
         if self.areas:
             whole_m2 = group[0].region.survey.area_m2
-            wrong_m2 = scaled_values(area_m2, desk.rng, num=3, ratios=self.option_ratios, high=whole_m2)
-            truth, wrong = format_area(area_m2), [format_area(value) for value in wrong_m2]
+            wrong_m2 = even_values(
+                area_m2, desk.rng, num=3, ratios=self.option_ratios, min_ratio=self.option_ratios[0], high=whole_m2
+            )
+            truth, wrong = format_area(area_m2), [format_area(value) for value in wrong_m2 or ()]
             texts = (
                 f"what is the total area of {words}{where}?",
                 f"how large is the area that {words} cover together{where}?",
                 f"add up the areas of {words}{where}: how large is their total area?",
             )
         else:
-            values = spaced_integers(round(100 * share), desk.rng, num=3, gap=self.gap_points, low=1, high=100)
-            if values is None:
-                return None
-            truth, wrong = format_share(share), [f"{value}%" for value in values]
+            values = even_integers(
+                round(100 * share), desk.rng, num=3, gap=self.gap_points, min_gap=self.min_gap_points, low=1, high=100
+            )
+            truth, wrong = format_share(share), [f"{value}%" for value in values or ()]
             image = desk.image(date)
             texts = (
                 f"what percentage of {image} do {words} cover together?",

@@ -1,6 +1,7 @@
 """Semantic rules about what land is good for: farming, irrigation, building.
 
-Each is a stated rule with two thresholds; between them the truth is too close to call, and nothing is asked.
+Each is a rule with a threshold that the question states, drawn such that neither answer is the likelier one; where the
+truth is too close to call, nothing is asked.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from dataclasses import dataclass
 from terrascope.quantities import format_distance, format_share
 from terrascope.terracot.kinds import Kind
 from terrascope.terracot.layout import Cover
-from terrascope.terracot.level2.drafting import Desk, Draft, Pointed
+from terrascope.terracot.level2.drafting import ONE_SIDED_SHARE, Desk, Draft, Pointed
 from terrascope.terracot.nouns import capital, enumerate_words
 
 ARABLE: tuple[Kind, ...] = ("crop", "grass")
 OPEN: tuple[Kind, ...] = ("grass", "bare", "shrub")
 BUILT: tuple[Kind, ...] = ("developed", "building")
 WATER: tuple[Kind, ...] = ("water",)
+
+DISTANCES_M = (20.0, 30.0, 50.0, 70.0, 100.0, 150.0, 200.0, 300.0, 500.0, 700.0, 1000.0, 1500.0, 2000.0)
+"""Distances that questions name as near enough."""
 
 MIN_KNOWN = 0.85
 """Least share of the image whose class is named, for a rule to speak of the whole landscape."""
@@ -41,13 +45,13 @@ class Farming:
     """Asks whether a region suits farming: by the share of cropland and grass, the land that can be tilled or grazed.
 
     Attributes:
-        suitable: from this share on it does.
-        unsuitable: up to this share it does not.
+        thresholds: shares from which it does; the question states one.
+        gap: least distance of the share from it.
     """
 
     task: str = "semantic/farming"
-    suitable: float = 0.45
-    unsuitable: float = 0.2
+    thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    gap: float = 0.05
 
     def draft(self, desk: Desk) -> Draft | None:
         date = desk.draw_date()
@@ -56,9 +60,10 @@ class Farming:
             return None
         arable = layout.of_kind(date, *ARABLE)
         share = total(arable)
-        if self.unsuitable < share < self.suitable:
+        threshold = desk.draw_threshold(share, self.thresholds, gap=self.gap)
+        if threshold is None:
             return None
-        suits = share >= self.suitable
+        suits, least = share >= threshold, f"{threshold:.0%}"
         where = desk.in_image(date)
         others = tuple(cover for cover in layout.covers[date] if cover not in arable)
         steps = point_sizes(desk, arable, 2) + ([] if suits else point_sizes(desk, others, 2))
@@ -68,19 +73,20 @@ class Farming:
             return None
         with_grass = any(cover.kind == "grass" for cover in arable)
         land = "cropland and grass make up" if with_grass else "cropland makes up"
-        reason = f"{land} {format_share(share)} of the land, {'enough' if suits else 'too little'} for farming"
+        reason = f"{land} {format_share(share)} of the land, {'at least' if suits else 'less than'} {least}"
         return desk.draft_yes_no(
             task=self.task,
             holds=suits,
             asked=(
-                f"is this region suitable for farming{where}?",
-                f"judging by its land cover, is this a good place for agriculture{where}?",
-                f"would this area{where} be suited to growing crops or grazing?",
+                f"is this region suitable for farming{where}, if that takes at least {least} of cropland and grass?",
+                f"is this a good place for agriculture{where}, if cropland and grass must make up at least {least}?",
+                f"would this area{where} be suited to growing crops or grazing, if at least {least} of it must be "
+                "cropland or grass?",
             ),
             denied=(
-                f"is this region unsuitable for farming{where}?",
-                f"judging by its land cover, is this a poor place for agriculture{where}?",
-                f"does this area{where} offer too little farmland or grass for farming?",
+                f"is this region unsuitable for farming{where}, if that takes at least {least} of cropland and grass?",
+                f"is this a poor place for agriculture{where}, if cropland and grass must make up at least {least}?",
+                f"does this area{where} offer too little cropland and grass to farm, if at least {least} is needed?",
             ),
             steps=steps,
             conclusion=f"So {reason if share else 'there is neither cropland nor grass'}.",
@@ -105,14 +111,15 @@ class Irrigation:
     """Asks whether cropland could be irrigated from open water nearby. Needs a scale.
 
     Attributes:
-        near_m: water up to this distance is near enough; far_m: from this distance on it is too far.
+        thresholds_m: distances up to which water is near enough; the question states one.
+        ratio: the distance is at least so many times as large or as small.
         min_share: least share of the image of either.
         max_patches: in more patches than this, a speck would decide the distance.
     """
 
     task: str = "semantic/irrigation"
-    near_m: float = 300.0
-    far_m: float = 1000.0
+    thresholds_m: tuple[float, ...] = DISTANCES_M
+    ratio: float = 1.3
     min_share: float = 0.02
     max_patches: int = 200
 
@@ -127,6 +134,7 @@ class Irrigation:
         field = desk.noun(crop)
         steps = [desk.point(crop, desk.say_share(crop))]
         if not waters:
+            threshold_m = desk.wording.pick(*self.thresholds_m) if desk.wording.chance(ONE_SIDED_SHARE) else None
             is_near = False
             reason = f"So there is no open water from which {field.the} could be irrigated."
         else:
@@ -134,9 +142,8 @@ class Irrigation:
             if len(waters) > 1 or water.share < self.min_share or len(water.patches) > self.max_patches:
                 return None
             distance_m = layout.distance_m(crop.region, water.region)
-            if self.near_m < distance_m < self.far_m:
-                return None
-            is_near = distance_m <= self.near_m
+            threshold_m = desk.draw_threshold(distance_m, self.thresholds_m, ratio=self.ratio)
+            is_near = threshold_m is not None and distance_m <= threshold_m
             noun, distance = desk.noun(water), format_distance(distance_m)
             touching = layout.shared_sides(crop, water) > 0
             says = (
@@ -146,17 +153,19 @@ class Irrigation:
             )
             steps.append(desk.point(water, desk.say_share(water), says))
             reason = f"So the nearest water is {'close enough' if is_near else 'too far away'} for irrigation."
-        where = desk.in_image(date)
+        if threshold_m is None:
+            return None
+        where, within = desk.in_image(date), f"within {format_distance(threshold_m)}"
         return desk.draft_yes_no(
             task=self.task,
             holds=is_near,
             asked=(
-                f"could {field.the} be irrigated from open water nearby{where}?",
-                f"is there open water close enough to irrigate {field.the}{where}?",
+                f"could {field.the} be irrigated from open water {within}{where}?",
+                f"is there open water {within} to irrigate {field.the}{where}?",
             ),
             denied=(
-                f"{field.is_} {field.the} too far from open water to be irrigated{where}?",
-                f"{field.does} {field.the} lack open water nearby for irrigation{where}?",
+                f"{field.is_} {field.the} too far from open water to be irrigated{where}, if it must lie {within}?",
+                f"{field.does} {field.the} lack open water {within} for irrigation{where}?",
             ),
             steps=steps,
             conclusion=reason,
@@ -168,14 +177,15 @@ class Expansion:
     """Asks whether built-up land has room to grow: open land (grass, shrubs, bare ground) beside it.
 
     Attributes:
-        much, little: shares of the image of the open land that borders built-up land, from which it has and up to
-            which it lacks room.
+        thresholds: shares of the image of the open land that borders built-up land from which it has room; the question
+            states one.
+        gap: least distance of the share from it.
         min_share: least share of built-up land.
     """
 
     task: str = "semantic/urban_expansion"
-    much: float = 0.25
-    little: float = 0.08
+    thresholds: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    gap: float = 0.03
     min_share: float = 0.02
 
     def draft(self, desk: Desk) -> Draft | None:
@@ -189,9 +199,10 @@ class Expansion:
         town = desk.noun(built[0])
         beside = tuple(cover for cover in layout.of_kind(date, *OPEN) if layout.shared_sides(cover, built[0]))
         share = total(beside)
-        if self.little < share < self.much:
+        threshold = desk.draw_threshold(share, self.thresholds, gap=self.gap)
+        if threshold is None:
             return None
-        has_room = share >= self.much
+        has_room, least = share >= threshold, f"at least {threshold:.0%} of the image"
         steps = [desk.point(built[0], desk.say_share(built[0]))]
         if has_room:
             steps += [
@@ -208,16 +219,19 @@ class Expansion:
             task=self.task,
             holds=has_room,
             asked=(
-                f"is there room for {town.the} to expand onto open land{where}?",
-                f"{town.does} {town.the} have potential to grow onto neighboring open land{where}?",
-                f"could new housing be built on open land next to {town.the}{where}?",
+                f"is there room for {town.the} to expand{where}, if that takes open land beside {town.them} on "
+                f"{least}?",
+                f"{town.does} {town.the} have potential to grow{where}, if open land beside {town.them} must cover "
+                f"{least}?",
+                f"could new housing be built next to {town.the}{where}, if that takes open land on {least}?",
             ),
             denied=(
-                f"{town.does} {town.the} lack open land to expand onto{where}?",
-                f"is the expansion of {town.the} hindered by a lack of open land{where}?",
+                f"{town.does} {town.the} lack open land to expand onto{where}, if {least} is needed beside "
+                f"{town.them}?",
+                f"is the expansion of {town.the} hindered{where}, if open land beside {town.them} must cover {least}?",
             ),
             steps=steps,
-            conclusion=f"So {open_land}, which leaves room to build."
-            if has_room
-            else f"So {open_land if share else 'no open land lies beside ' + town.the}, too little to build on.",
+            conclusion=f"So {open_land}, which is {'' if has_room else 'not '}{least}."
+            if share
+            else f"So there is no open land beside {town.the} to build on.",
         )
