@@ -19,6 +19,7 @@ from terrascope.bench.build import BenchReport, build, is_told_by_masks, move_tr
 from terrascope.bench.items import shown_of
 from terrascope.bench.recipe import QUOTA, BenchRecipe
 from terrascope.errors import OutputError, SampleError, SceneError
+from terrascope.landcover import UNLABELLED
 from terrascope.sample import Sample
 from terrascope.scene import Observation, Pair, Scene
 from terrascope.sources import generated
@@ -282,6 +283,20 @@ def test_chips_that_fail_are_counted_by_reason(tmp_path: Path, monkeypatch: pyte
     assert report.total.num_empty == 1
     missing = {str(FIRST + number) for number in (1, 2, 3)}
     assert missing.isdisjoint(sample.key for sample in open_store(tmp_path / "some"))
+
+
+def test_a_chip_of_which_too_little_is_labelled_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make_part(seed: int, **how: Any) -> Any:
+        sample = make_sample(seed, **how)
+        if seed % 2:
+            for labels in sample.labels:
+                labels.ids[: labels.ids.shape[0] // 5] = UNLABELLED
+        return sample
+
+    monkeypatch.setattr(generated, "make_sample", make_part)
+    report = build(recipe(10), tmp_path / "bench")
+    assert report.skipped == {"synthetic": {"too little of it is labelled": 5}}
+    assert all(int(sample.key) % 2 == 0 for sample in open_store(tmp_path / "bench"))
 
 
 def test_a_version_shows_what_the_truth_counts() -> None:
