@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
+from capitals import Capital, ask, ask_often
 from endpoint import KEY, FakeServer, Scripted, fails, says, served
 from terrascope.errors import EndpointError
 from terrascope.llm import Endpoint, NoReply, Reply, server, summarize
@@ -29,22 +30,12 @@ from terrascope.llm.reading import NO_JSON
 PNG = b"\x89PNG\r\n\x1a\n picture"
 
 
-class Capital(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    city: str
-    people: int
-
-
 PARIS = {"city": "Paris", "people": 2}
 ROME = {"city": "Rome", "people": 3}
 
 
 def endpoint(fake: FakeServer, **settings: Any) -> Endpoint:
     return Endpoint(**{"model": "atlas", "base_url": fake.url, "timeout_s": 5.0, **settings})
-
-
-def ask(at: Endpoint, text: str = "Which?", **how: Any) -> Reply[Capital]:
-    return at.complete("You know capitals.", text, schema=Capital, **how)
 
 
 def test_the_request_and_the_reply() -> None:
@@ -425,11 +416,6 @@ def test_a_damaged_file_of_the_cache_is_asked_again_and_mended(damage: bytes, tm
         assert kept.read_bytes() == whole
 
 
-def _ask_often(at: Endpoint, worker: int) -> list[str]:
-    """Half of what is asked is the same for all workers."""
-    return [ask(at, f"Question {number if number % 2 else (worker, number)}").parsed.city for number in range(20)]
-
-
 def test_processes_and_threads_share_a_cache_and_a_log(tmp_path: Path) -> None:
     def script(request: dict[str, Any]) -> Scripted:
         return says({"city": request["messages"][1]["content"][0]["text"], "people": 1})
@@ -440,9 +426,9 @@ def test_processes_and_threads_share_a_cache_and_a_log(tmp_path: Path) -> None:
         expected = [[f"Question {n if n % 2 else (worker, n)}" for n in range(20)] for worker in range(4)]
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
-            found = list(pool.map(_ask_often, [at] * 2, range(2)))
+            found = list(pool.map(ask_often, [at] * 2, range(2)))
         with concurrent.futures.ThreadPoolExecutor(2) as threads:
-            found += threads.map(_ask_often, [at] * 2, range(2, 4))
+            found += threads.map(ask_often, [at] * 2, range(2, 4))
         assert found == expected
         assert 50 <= fake.num_asked <= 60
     lines = log.read_text().splitlines()
