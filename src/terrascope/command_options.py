@@ -95,6 +95,47 @@ LookName = Annotated[
         help="Reduce a large scene to one view (whole), or cover it at full resolution (views); auto: by its size.",
     ),
 ]
+SourceTexts = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--source",
+        metavar="NAME=DIR",
+        help="A data set: its name, its folder (of synthetic: how many scenes), and options, as NAME=DIR,A=B; "
+        "OTHER:NAME=DIR calls it otherwise.",
+    ),
+]
+RecipeFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--recipe", metavar="FILE.yaml", help="All of this in a file; what is typed overrules it."),
+]
+Split = Annotated[
+    Optional[Literal["train", "val", "test"]],  # noqa: UP045
+    typer.Option("--split", help="Of the data sets."),
+]
+RecipeSeed = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--seed", metavar="NUMBER", help="Everything drawn depends on it."),
+]
+Limit = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--limit", metavar="NUMBER", help="Chips of each source, spread evenly."),
+]
+MaxFailed = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--max-failed", metavar="SHARE", help="Share of chips that may fail, 0 to 1."),
+]
+EndpointAddress = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--endpoint", metavar="URL", help="Of a language model; its key: TERRASCOPE_LLM_KEY."),
+]
+EndpointModel = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--model", metavar="NAME", help="The language model's name on its server."),
+]
+Reading = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--read", metavar="NAME=DIR", help="Where the scenes of a source lie; once per source."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
 

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from terrascope.command_options import AsJson, read_source
+from terrascope.command_options import (
+    AsJson,
+    EndpointAddress,
+    EndpointModel,
+    Limit,
+    MaxFailed,
+    Reading,
+    RecipeFile,
+    RecipeSeed,
+    SourceTexts,
+    Split,
+    read_source,
+)
 from terrascope.errors import SampleError
 
 if TYPE_CHECKING:
@@ -36,14 +48,9 @@ _OPTIONS = {
 app = typer.Typer(help="Build, check and hand on data sets.", no_args_is_help=True)
 
 LevelName = Literal["referring", "caption", "L1", "L2"]
-SplitName = Literal["train", "val", "test"]
 
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="The folder of a data set, or one Parquet file of samples.")
-]
-Reading = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--read", metavar="NAME=DIR", help="Where the scenes of a source lie; once per source."),
 ]
 OnlyLevel = Annotated[Optional[LevelName], typer.Option("--level", help="Samples of this level alone.")]  # noqa: UP045
 OnlyTask = Annotated[
@@ -59,40 +66,20 @@ OnlySource = Annotated[
 @app.command()
 def build(
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="The folder to build in, or to go on in.")],
-    source: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            "--source",
-            metavar="NAME=DIR",
-            help="A data set: its name, its folder (of synthetic: how many scenes), and options, as NAME=DIR,A=B; "
-            "OTHER:NAME=DIR calls it otherwise.",
-        ),
-    ] = None,
-    recipe: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--recipe", metavar="FILE.yaml", help="All of this in a file; what is typed overrules it."),
-    ] = None,
+    source: SourceTexts = None,
+    recipe: RecipeFile = None,
     level: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option("--level", metavar="NAME", help="referring, caption, L1 or L2, once per level; without it, all."),
     ] = None,
-    split: Annotated[Optional[SplitName], typer.Option("--split", help="Of the data sets.")] = None,  # noqa: UP045
-    seed: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--seed", metavar="NUMBER", help="Everything drawn depends on it."),
-    ] = None,
-    limit: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--limit", metavar="NUMBER", help="Chips of each source, spread evenly."),
-    ] = None,
+    split: Split = None,
+    seed: RecipeSeed = None,
+    limit: Limit = None,
     chips_per_shard: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option("--chips-per-shard", metavar="NUMBER", help="Chips that one file is about."),
     ] = None,
-    max_failed: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option("--max-failed", metavar="SHARE", help="Share of chips that may fail, 0 to 1."),
-    ] = None,
+    max_failed: MaxFailed = None,
     exclude: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--exclude", metavar="BENCH", help="A benchmark none of whose scenes may be among these."),
@@ -101,14 +88,8 @@ def build(
         Optional[Literal["offline", "llm"]],  # noqa: UP045
         typer.Option("--writer", help="Who words captions and composed questions."),
     ] = None,
-    endpoint: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--endpoint", metavar="URL", help="Of a language model; its key: TERRASCOPE_LLM_KEY."),
-    ] = None,
-    model: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--model", metavar="NAME", help="The language model's name on its server."),
-    ] = None,
+    endpoint: EndpointAddress = None,
+    model: EndpointModel = None,
     cache: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--cache", metavar="DIR", help="Replies of language models, for all builds."),

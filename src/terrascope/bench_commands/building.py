@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from terrascope.bench_commands.options import Reading, list_counts, read_roots
-from terrascope.command_options import read_source
+from terrascope.bench_commands.options import list_counts, read_roots
+from terrascope.command_options import (
+    Limit,
+    MaxFailed,
+    Reading,
+    RecipeFile,
+    RecipeSeed,
+    SourceTexts,
+    Split,
+    read_source,
+)
 from terrascope.errors import SampleError
 
 if TYPE_CHECKING:
@@ -17,31 +26,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-SplitName = Literal["train", "val", "test"]
-
 
 @app.command()
 def build(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write the benchmark into.")],
-    source: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            "--source",
-            metavar="NAME=DIR",
-            help="A data set: its name, its folder (of synthetic: how many scenes), and options, as NAME=DIR,A=B; "
-            "OTHER:NAME=DIR calls it otherwise.",
-        ),
-    ] = None,
-    recipe: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--recipe", metavar="FILE.yaml", help="All of this in a file; what is typed overrules it."),
-    ] = None,
+    source: SourceTexts = None,
+    recipe: RecipeFile = None,
     read: Reading = None,
-    split: Annotated[Optional[SplitName], typer.Option("--split", help="Of the data sets.")] = None,  # noqa: UP045
-    seed: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--seed", metavar="NUMBER", help="Everything drawn depends on it."),
-    ] = None,
+    split: Split = None,
+    seed: RecipeSeed = None,
     quota: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option("--quota", metavar="TASK=NUMBER", help="Questions of a task, once per task; else the paper's."),
@@ -50,14 +43,8 @@ def build(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--shown", metavar="NAME", help="optical, sar or both, once per version; without it, all."),
     ] = None,
-    limit: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--limit", metavar="NUMBER", help="Chips of each source, spread evenly."),
-    ] = None,
-    max_failed: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option("--max-failed", metavar="SHARE", help="Share of chips that may fail, 0 to 1."),
-    ] = None,
+    limit: Limit = None,
+    max_failed: MaxFailed = None,
 ) -> None:
     """Build a benchmark from labelled scenes; exit code 1 if too many chips failed."""
     from terrascope.progress import Waiting

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from terrascope.command_options import Reading
 from terrascope.errors import SampleError
 
 if TYPE_CHECKING:
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 
 Bench = Annotated[
     Path, typer.Argument(metavar="BENCH", help="The folder of a benchmark; with --external, the files of another's.")
-]
-Reading = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--read", metavar="NAME=DIR", help="Where the scenes of a source lie; once per source."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Everything drawn depends on it.")]
 External = Annotated[

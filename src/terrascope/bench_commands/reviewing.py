@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
-from terrascope.bench_commands.options import Reading, Seed, list_counts, read_roots
+from terrascope.bench_commands.options import Seed, list_counts, read_roots
+from terrascope.command_options import EndpointAddress, EndpointModel, Reading
 from terrascope.errors import SampleError
 
 if TYPE_CHECKING:
@@ -27,14 +28,8 @@ def rephrase(
     writer: Annotated[
         Literal["offline", "llm"], typer.Option("--writer", help="Who words questions and wrong options.")
     ] = "offline",
-    endpoint: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--endpoint", metavar="URL", help="Of a language model; its key: TERRASCOPE_LLM_KEY."),
-    ] = None,
-    model: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--model", metavar="NAME", help="The language model's name on its server."),
-    ] = None,
+    endpoint: EndpointAddress = None,
+    model: EndpointModel = None,
     cache: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--cache", metavar="DIR", help="Replies of the language model; without it OUT.replies."),

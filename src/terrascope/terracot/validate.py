@@ -18,8 +18,6 @@ from terrascope.terracot.shard import hash_file
 from terrascope.terracot.store import Store, read_manifest
 from terrascope.trace import METRES, SQUARE_METRES, Tolerance
 
-NumMeasured = Mapping[tuple[str, str], tuple[int, ...]]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
