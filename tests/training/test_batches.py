@@ -43,7 +43,7 @@ def test_shapes_and_ranges(pool: Pool) -> None:
     assert batch.images.shape == (6, 3, SIZE, SIZE)
     assert batch.targets.shape == (6, len(TERRASCOPE), TARGET_SIZE, TARGET_SIZE)
     assert batch.known.shape == (6, len(TERRASCOPE)) and batch.known.dtype == torch.bool
-    assert batch.weights.shape == (6, TARGET_SIZE, TARGET_SIZE)
+    assert batch.weights.shape == (6, len(TERRASCOPE), TARGET_SIZE, TARGET_SIZE)
     assert batch.images.min() >= 0 and batch.images.max() <= 1
     assert set(batch.targets.unique().tolist()) <= {0.0, 1.0}
 
@@ -96,8 +96,9 @@ def test_unlabelled_pixels_have_no_weight_and_no_class() -> None:
     pool = coded_pool("hls")
     pool.ids[:, 64:128] = UNLABELLED
     batch = DenseSampler(pool, 0).draw(8)
-    blank = batch.weights == 0
+    blank = batch.weights[:, 0] == 0
     assert blank.any() and not blank.all()
+    assert torch.equal(batch.weights, (~blank).float()[:, None].expand_as(batch.weights))
     assert (batch.targets.sum(1)[blank] == 0).all() and (batch.targets.sum(1)[~blank] == 1).all()
 
 
@@ -115,7 +116,9 @@ def test_under_clouds_the_ground_counts_less_and_the_cloud_is_a_class() -> None:
             assert not batch.known[row, CLOUD] and not cloud.any() and (batch.weights[row] == 1).all()
             continue
         assert batch.known[row, CLOUD]
-        assert torch.allclose(batch.weights[row], torch.where(cloud, 0.3, 1.0))
+        expected = torch.where(cloud, 0.3, 1.0).repeat(len(TERRASCOPE), 1, 1)
+        expected[CLOUD] = 1.0
+        assert torch.equal(batch.weights[row], expected)
     assert (batch.weights == 1).any() and (batch.weights < 1).any()
 
 
@@ -161,7 +164,12 @@ def test_tint_keeps_radar_grey_and_changes_brightness_mildly() -> None:
     image = torch.full((3, 4, 4), 0.5)
     radar = [sampler._tint(image, 2) for _ in range(200)]
     assert all(torch.equal(r, r[:1, :1, :1].expand(3, 4, 4)) for r in radar)
-    assert np.std([float(r.mean()) for r in radar]) == pytest.approx(0.03, abs=0.006)
+    assert np.std([float(r.mean()) for r in radar]) == pytest.approx(0.04, abs=0.006)
+    spread = [
+        float((sampler._tint(torch.tensor([0.25, 0.75]).expand(3, 1, 2), 2)[0, 0] * torch.tensor([-1, 1])).sum())
+        for _ in range(200)
+    ]
+    assert np.mean(spread) == pytest.approx(0.5, abs=0.01) and np.std(spread) == pytest.approx(0.03, abs=0.006)
     optical = [sampler._tint(image, 0) for _ in range(200)]
     assert np.mean([float(o.mean()) for o in optical]) == pytest.approx(0.5, abs=0.02)
     assert any((o[0] - o[2]).abs().max() > 0.01 for o in optical), "colours shift against each other"

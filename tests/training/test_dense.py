@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from terrascope.landcover import TERRASCOPE
 from terrascope.model import nano
+from terrascope.model.terrascope import TerraScope
+from terrascope.sources.synthetic import make_sample
 from terrascope.training import dense
 from terrascope.training.batches import DenseBatch, DenseSampler
 from terrascope.training.dense import (
@@ -50,7 +52,7 @@ def make_batch(known: list[list[int]], shares: list[dict[int, float]]) -> DenseB
         vouched[row, classes] = True
         for class_id, share in shares[row].items():
             targets[row, class_id].view(-1)[: round(share * size * size)] = 1
-    return DenseBatch(torch.rand(num, 3, 256, 256), targets, vouched, torch.ones(num, size, size))
+    return DenseBatch(torch.rand(num, 3, 256, 256), targets, vouched, torch.ones(num, len(TERRASCOPE), size, size))
 
 
 def test_prompts_are_mostly_classes_that_are_there_and_always_known_ones() -> None:
@@ -82,7 +84,7 @@ def test_the_sam_loss_is_that_of_the_prompted_masks_and_the_dense_map() -> None:
     torch.manual_seed(0)
     model = SamPretrainer().eval()
     batch = make_batch([[0, 1, 2], [3, 4]], [{0: 0.4, 1: 0.6}, {3: 0.9}])
-    batch.weights[0, :4] = 0
+    batch.weights[0, :, :4] = 0
     recipe = DenseRecipe(num_steps=1, num_prompts=3)
     with torch.no_grad():
         loss = dense._sam_loss(model, batch, recipe, np.random.default_rng(5), LossWeights())
@@ -91,11 +93,11 @@ def test_the_sam_loss_is_that_of_the_prompted_masks_and_the_dense_map() -> None:
         assert logits.shape == (2, 3, 64, 64) and shares.shape == (2, len(TERRASCOPE), 64, 64)
         resized = [functional.interpolate(x, size=(16, 16), mode="bilinear") for x in (logits, shares)]
         masks = torch.stack([batch.targets[row, prompts[row]] for row in range(2)])
-        weights = batch.weights[:, None].expand(2, 3, 16, 16)
+        weights = batch.weights[:, :3]
         prompted = segmentation_loss(
             resized[0].flatten(0, 1), masks.flatten(0, 1), weights.flatten(0, 1), LossWeights()
         )
-        counted = batch.weights[:, None] * batch.known[:, :, None, None].float()
+        counted = batch.weights * batch.known[:, :, None, None].float()
         entropy = functional.binary_cross_entropy_with_logits(resized[1], batch.targets, reduction="none")
         mean = (entropy * counted).sum() / counted.sum()
     assert float(loss) == pytest.approx(float(prompted + 4 * mean), rel=1e-5)
@@ -140,6 +142,39 @@ def test_a_killed_run_goes_on_where_it_was(
     assert 0 < moved < 1e-2, "one step from the checkpoint, not a new start"
     pretrain(kind, pool, tmp_path, DenseRecipe(num_steps=3, batch_size=2))
     assert len(drawn) == 3, "a finished stage does nothing"
+
+
+@pytest.mark.usefixtures("tiny_nano")
+def test_what_is_kept_is_the_moving_average(pool: Pool, tmp_path: Path) -> None:
+    pretrain("vision", pool, tmp_path, DenseRecipe(num_steps=1, batch_size=2, ema_decay=0.75))
+    first = torch.load(tmp_path / "vision.pt", weights_only=True)
+    pretrain("vision", pool, tmp_path, DenseRecipe(num_steps=2, batch_size=2, ema_decay=0.75))
+    second = torch.load(tmp_path / "vision.pt", weights_only=True)
+    for name, value in first["trained"].items():
+        assert torch.equal(first["model"][name], value), "after one step the average is that step"
+        assert torch.allclose(second["model"][name], 0.75 * value + 0.25 * second["trained"][name], atol=1e-6)
+
+
+def test_a_trained_model_is_where_a_start_begins(pool: Pool, tmp_path: Path) -> None:
+    start = TerraScope.from_pretrained("nano")
+    for kind in ("sam", "vision"):
+        pretrain(kind, pool, tmp_path, DenseRecipe(num_steps=1, batch_size=1, learning_rate=1e-9), start)
+    sam = torch.load(tmp_path / "sam.pt", weights_only=True)["model"]
+    for name, value in start.model.sam.state_dict().items():
+        assert torch.allclose(sam[f"sam.{name}"], value, atol=1e-6), name
+    tower = torch.load(tmp_path / "vision.pt", weights_only=True)["model"]
+    for name, value in start.model.vlm.model.vision_tower.state_dict().items():
+        assert torch.allclose(tower[f"tower.{name}"], value, atol=1e-6), name
+    # What it asks for water is not what it asks for trees, and both are what its [SEG] states are projected to.
+    asked = []
+    hook = start.model.seg_projection.register_forward_hook(lambda module, inputs, output: asked.append(output))
+    for seed in range(3):
+        start.segment(make_sample(seed, size=256).scene, "water")
+    hook.remove()
+    expected = torch.cat([states.flatten(0, -2) for states in asked]).mean(0)
+    prompts = sam["class_prompts"]
+    assert torch.allclose(prompts[TERRASCOPE.id_of("water")], expected, atol=1e-5)
+    assert not torch.allclose(prompts[TERRASCOPE.id_of("tree")], expected, atol=1e-2)
 
 
 @pytest.mark.usefixtures("tiny_nano")

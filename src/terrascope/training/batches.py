@@ -25,7 +25,8 @@ MIX: dict[str, tuple[float, dict[int, float], float]] = {
 
 @dataclass(frozen=True, eq=False)
 class DenseBatch:
-    """Images `[B, 3, S, S]` in 0..1; targets `[B, C, T, T]` (0, 1); known bool `[B, C]`; pixel weights `[B, T, T]`."""
+    """Images `[B, 3, S, S]` in 0..1; targets `[B, C, T, T]` (0, 1); known bool `[B, C]`; weights `[B, C, T, T]` of each
+    class at each pixel."""
 
     images: Tensor
     targets: Tensor
@@ -64,6 +65,7 @@ class DenseSampler:
         window = np.s_[..., top : top + edge, left : left + edge]
         image = functional.interpolate(image[window][None], size=(SIZE, SIZE), mode="bilinear", align_corners=False)[0]
         small = [
+            # The pixel taken lies half a pixel off the target's middle, and turns with the image: it averages out.
             functional.interpolate(layer[window][None, None].float(), size=(TARGET_SIZE, TARGET_SIZE), mode="nearest")[
                 0, 0
             ]
@@ -76,9 +78,12 @@ class DenseSampler:
 
     def _tint(self, image: Tensor, view: int) -> Tensor:
         if view == 2:
-            return (image + float(self.rng.normal(0, 0.03))).clamp(0, 1)
-        gain = np.exp(self.rng.normal(0, 0.12) + self.rng.normal(0, 0.06, (3, 1, 1)))
-        return (image * torch.from_numpy(gain.astype(np.float32)) + float(self.rng.normal(0, 0.015))).clamp(0, 1)
+            contrast = float(np.exp(self.rng.normal(0, 0.06)))
+            return ((image - 0.5) * contrast + 0.5 + float(self.rng.normal(0, 0.04))).clamp(0, 1)
+        gain = np.exp(self.rng.normal(0, 0.15) + self.rng.normal(0, 0.08, (3, 1, 1)))
+        gamma = float(np.exp(self.rng.normal(0, 0.1)))
+        tinted = image * torch.from_numpy(gain.astype(np.float32)) + float(self.rng.normal(0, 0.02))
+        return tinted.clamp(0, 1) ** gamma
 
     def draw(self, batch_size: int) -> DenseBatch:
         """The next batch."""
@@ -94,11 +99,12 @@ class DenseSampler:
             target = (ids[None] == classes).float()
             vouched = torch.zeros(len(TERRASCOPE), dtype=torch.bool)
             vouched[list(self.pool.frames[index].known)] = True
-            weight = (ids != UNLABELLED).float()
+            weight = (ids != UNLABELLED).float().expand(len(TERRASCOPE), -1, -1)
             if view != 2 and self.pool.frames[index].source == "synthetic":
                 target[CLOUD], vouched[CLOUD] = cloud.float(), True
-                # The ground under a cloud can only be guessed: it counts, but little.
+                # The ground under a cloud can only be guessed: it counts, but little. The cloud itself is seen.
                 weight = weight * torch.where(cloud, 0.3, 1.0)
+                weight[CLOUD] = 1.0
             images.append(self._tint(image, view))
             targets.append(target)
             known.append(vouched)

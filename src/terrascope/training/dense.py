@@ -14,14 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import InternVLVisionModel, Sam2Model
 
 from terrascope.landcover import TERRASCOPE
 from terrascope.model import nano
 from terrascope.model.grounding import decode_masks, embed_features
+from terrascope.model.terrascope import TerraScope
+from terrascope.sources.synthetic import make_sample
 from terrascope.training.batches import DenseBatch, DenseSampler
 from terrascope.training.losses import ENTROPY_FIRST, OVERLAP_FIRST, LossWeights, segmentation_loss
-from terrascope.training.pool import Pool
+from terrascope.training.pool import SIZE, Pool
 from terrascope.training.schedule import cosine_rate
 
 MEAN, STD = 0.3, 0.25
@@ -41,6 +44,7 @@ class DenseRecipe:
     weight_decay: float = 0.05
     warmup_steps: int = 60
     num_prompts: int = 4
+    ema_decay: float = 0.998
     seed: int = 0
     evaluate_every: int = 250
 
@@ -97,7 +101,7 @@ class VisionPretrainer(nn.Module):
 
 
 def _dense_loss(logits: Tensor, batch: DenseBatch) -> Tensor:
-    weight = batch.weights[:, None] * batch.known[:, :, None, None]
+    weight = batch.weights * batch.known[:, :, None, None]
     loss = functional.binary_cross_entropy_with_logits(logits.float(), batch.targets, weight, reduction="none")
     return loss.sum() / weight.sum().clamp_min(1) * 4
 
@@ -127,7 +131,7 @@ def _sam_loss(
     dense = functional.interpolate(dense.float(), size=size, mode="bilinear", align_corners=False)
     rows = torch.arange(len(prompts))[:, None]
     targets = batch.targets[rows, prompts].flatten(0, 1)
-    weights = batch.weights[:, None].expand(-1, prompts.shape[1], -1, -1).flatten(0, 1)
+    weights = batch.weights[rows, prompts].flatten(0, 1)
     return segmentation_loss(logits.flatten(0, 1), targets, weights, loss) + _dense_loss(dense, batch)
 
 
@@ -135,7 +139,7 @@ def _vision_loss(model: VisionPretrainer, batch: DenseBatch) -> Tensor:
     logits = model(batch.images)
     edge = logits.shape[-1]
     pooled = functional.adaptive_avg_pool2d(batch.targets, edge)
-    weights = functional.adaptive_avg_pool2d(batch.weights[:, None], edge)[:, 0]
+    weights = functional.adaptive_avg_pool2d(batch.weights, edge)
     return _dense_loss(logits, DenseBatch(batch.images, pooled, batch.known, weights))
 
 
@@ -167,10 +171,43 @@ def evaluate_hls(model: SamPretrainer | VisionPretrainer, pool: Pool) -> str:
     return ", ".join(f"{n}: IoU {np.mean(scores[n]):.3f} coverage error {np.mean(errors[n]):.1f}" for n in scores)
 
 
-def pretrain(kind: str, pool: Pool, out: Path, recipe: DenseRecipe) -> None:
-    """Run one dense pre-training (`sam` or `vision`); write `<kind>.pt` into a folder, and resume from it."""
+@torch.no_grad()
+def class_prompts_of(start: TerraScope, class_prompts: Tensor, num_scenes: int = 3) -> Tensor:
+    """What a trained model asks SAM-2 for each class: the mean of its projected [SEG] states `[C, D]` over generated
+    scenes. Classes that it does not know keep their prompt of `class_prompts`."""
+    asked: list[Tensor] = []
+    hook = start.model.seg_projection.register_forward_hook(lambda module, inputs, output: asked.append(output))
+    scenes = [make_sample(seed, size=SIZE).scene for seed in range(num_scenes)]
+    prompts = class_prompts.clone()
+    for class_id, name in enumerate(TERRASCOPE.names):
+        asked.clear()
+        for scene in scenes:
+            start.segment(scene, name)
+        prompts[class_id] = torch.cat([states.flatten(0, -2) for states in asked]).mean(0)
+    hook.remove()
+    return prompts
+
+
+def pretrain(kind: str, pool: Pool, out: Path, recipe: DenseRecipe, start: TerraScope | None = None) -> None:
+    """Run one dense pre-training (`sam` or `vision`); write `<kind>.pt` into a folder, and resume from it.
+
+    What is kept is the moving average of the weights, which is what is evaluated, too.
+
+    Args:
+        kind: which encoder.
+        pool: the frames.
+        out: the folder.
+        recipe: settings.
+        start: a trained model whose encoder is trained further; random weights without.
+    """
     torch.manual_seed(recipe.seed)
     model: SamPretrainer | VisionPretrainer = SamPretrainer() if kind == "sam" else VisionPretrainer()
+    if start is not None and isinstance(model, SamPretrainer):
+        model.sam.load_state_dict(start.model.sam.state_dict())
+        model.class_prompts.data.copy_(class_prompts_of(start, model.class_prompts.data))
+    elif start is not None and isinstance(model, VisionPretrainer):
+        model.tower.load_state_dict(start.model.vlm.model.vision_tower.state_dict())
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
     )
@@ -182,12 +219,12 @@ def pretrain(kind: str, pool: Pool, out: Path, recipe: DenseRecipe) -> None:
         return cosine_rate(step, recipe.num_steps, warmup_steps=recipe.warmup_steps)
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    parts = {"trained": model, "average": average, "optimizer": optimizer, "schedule": schedule}
     path, first = out / f"{kind}.pt", 0
     if path.exists():
         state = torch.load(path, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
         first = state["step"]
     started, running = time.time(), 0.0
     # A resumed run goes on with batches of its own instead of repeating the first ones.
@@ -207,19 +244,13 @@ def pretrain(kind: str, pool: Pool, out: Path, recipe: DenseRecipe) -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
+        average.update_parameters(model)
         running += loss.item()
         if (step + 1) % 50 == 0:
-            print(
-                f"{kind} {step + 1}/{total} loss {running / 50:.4f} {time.time() - started:.0f} s",
-                flush=True,
-            )
+            print(f"{kind} {step + 1}/{total} loss {running / 50:.4f} {time.time() - started:.0f} s", flush=True)
             running = 0.0
         if (step + 1) % recipe.evaluate_every == 0 or step + 1 == total:
-            print(f"{kind} {step + 1}: hls val: {evaluate_hls(model, pool)}", flush=True)
-            state = {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-            }
-            torch.save({**state, "step": step + 1}, path.with_suffix(".part"))
+            print(f"{kind} {step + 1}: hls val: {evaluate_hls(average.module, pool)}", flush=True)
+            state = {name: part.state_dict() for name, part in parts.items()}
+            torch.save({**state, "model": average.module.state_dict(), "step": step + 1}, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
