@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ from stripes import make_chip, open_tools, recipe
 from terrascope import __version__
 from terrascope.errors import EndpointError, OutputError, SampleError
 from terrascope.landcover import UNLABELLED
+from terrascope.predictor import Predictor
 from terrascope.sample import Sample
-from terrascope.terracot import level1, referring
+from terrascope.terracot import level1, referring, toolbox
 from terrascope.terracot.asking import ask_chip, rng_of
 from terrascope.terracot.build import BuildReport, build, make_plan
 from terrascope.terracot.engines import Engine
@@ -73,6 +75,33 @@ def test_a_data_set_is_shards_a_plan_and_a_manifest(built: Path) -> None:
     assert manifest["versions"]["terrascope"] == __version__
     assert str(built.parent) not in (built / "manifest.json").read_text()
     assert validate(built).problems == ()
+
+
+def load_none(name: str) -> Predictor:
+    raise AssertionError(f"no model labels anything here, but {name} was asked for")
+
+
+def test_of_pairs_the_one_the_other_or_both_are_drawn_level_by_level(tmp_path: Path) -> None:
+    sources = [{"name": "synthetic", "root": "24"}]
+    fields = {"sources": sources, "levels": ["referring", "L1"], "seed": 3}
+    for shown in ("all", "drawn"):
+        wanted = Recipe.of({**fields, "shown": shown})
+        build(wanted, tmp_path / shown, open_tools=partial(toolbox.open_tools, load=load_none))
+    whole, drawn = read(tmp_path / "all"), read(tmp_path / "drawn")
+    assert [replace(sample, images=()) for sample in whole] == [replace(sample, images=()) for sample in drawn]
+    for before, after in zip(whole, drawn, strict=True):
+        kinds = {image.modality for image in after.images}
+        assert after.images == tuple(image for image in before.images if image.modality in kinds)
+    assert {sample.num_dates for sample in drawn} == {1, 2}
+    by_level: dict[tuple[str, str], set[frozenset[str]]] = {}
+    for sample in drawn:
+        kinds = frozenset(image.modality for image in sample.images)
+        by_level.setdefault((sample.key, sample.level), set()).add(kinds)
+    assert all(len(kinds) == 1 for kinds in by_level.values()), "samples of a level share their images"
+    counts = Counter(next(iter(kinds)) for kinds in by_level.values())
+    shares = {tuple(sorted(kinds)): num / len(by_level) for kinds, num in counts.items()}
+    assert shares == pytest.approx({("optical",): 0.4, ("sar",): 0.25, ("optical", "sar"): 0.35}, abs=0.16)
+    assert validate(tmp_path / "drawn").problems == ()
 
 
 def test_every_chip_is_asked_on_every_level(built: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from terrascope.terracot.separation import Benchmark
 from terrascope.terracot.tools import Tools
 
 TEMPLATES = "templates"
+
+SHOWN_SHARES: dict[tuple[str, ...], float] = {("optical",): 0.4, ("sar",): 0.25, ("optical", "sar"): 0.35}
+"""How often which images of a pair are shown, where that is drawn."""
 
 TOO_LITTLE_LABELLED = "too little of it is labelled"
 """Reason of a chip that is asked nothing that rests on the whole image."""
@@ -119,10 +122,22 @@ class _Asker:
 
     def _keep(self, level: Level, questions: Sequence[Question], writer: str, *, first: int = 1) -> None:
         root = self.tools.roots.get(self.chip.source)
-        self.samples += [
-            to_sample(self.chip, question, level=level, number=number, writer=writer, labels=self.labels, root=root)
-            for number, question in enumerate(questions, first)
-        ]
+        shown = self._shown(level)
+        for number, question in enumerate(questions, first):
+            whole = to_sample(
+                self.chip, question, level=level, number=number, writer=writer, labels=self.labels, root=root
+            )
+            images = tuple(image for image in whole.images if image.modality in shown)
+            self.samples.append(replace(whole, images=images))
+
+    def _shown(self, level: Level) -> tuple[str, ...]:
+        """The kinds of image that the samples of a level show."""
+        is_pair = all(pair.optical is not None and pair.sar is not None for pair in self.chip.scene.pairs)
+        if self.plan.recipe.shown == "all" or not is_pair:
+            return ("optical", "sar")
+        kinds, shares = zip(*SHOWN_SHARES.items(), strict=True)
+        rng = rng_of(self.plan.recipe.seed, self.chip.source, self.chip.key, level, "shown")
+        return kinds[int(rng.choice(len(kinds), p=shares))]
 
     def _rng(self, level: Level) -> np.random.Generator:
         """Chance of its own for each level, so that a level is the same whichever others are asked for."""

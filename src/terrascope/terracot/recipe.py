@@ -179,6 +179,8 @@ class Recipe(RecipeFields):
         levels: what is asked of every chip.
         seed: everything drawn depends on it, the source, and the chip's key; on nothing else.
         referring, level1: settings of these levels, by the fields of `ReferringSettings` and `Level1Settings`.
+        shown: `all` images of a scene; or, where it has optical and SAR images, the one, the other or both, `drawn` for
+            each level of each chip, so that a model learns to do with what there is.
         writer: who words captions and composed questions.
         annotate: name of the model that labels chips; None to ask only of the labels that the data sets bring.
         annotation: settings of that, by the fields of `AnnotationSettings`.
@@ -194,6 +196,7 @@ class Recipe(RecipeFields):
     seed: int = Field(default=0, ge=0)
     referring: dict[str, Any] = Field(default_factory=dict)
     level1: dict[str, Any] = Field(default_factory=dict)
+    shown: Literal["all", "drawn"] = "all"
     writer: WriterRecipe = WriterRecipe()
     annotate: str | None = None
     annotation: dict[str, Any] = Field(default_factory=dict)
