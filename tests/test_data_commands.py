@@ -385,6 +385,27 @@ def test_a_model_labels_chips_where_it_is_asked_to(tmp_path: Path, monkeypatch: 
     assert {"water", "tree"} == {sample.truth for sample in samples if sample.level == "referring"}
 
 
+def test_scenes_are_known_again_however_often_they_were_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_commands, "_load_model", lambda name: Halves())
+    invoke("build", "--source", "synthetic=4,size=64", "--level", "L1", "--out", tmp_path / "data-0")
+    path = tmp_path / "recipe.yaml"
+    path.write_text("annotation: {class_names: [water, tree], instruction: null, min_kept: 0}\n")
+    for number in (0, 1):
+        read = ("--read", f"terracot={tmp_path / 'out-0'}") if number else ()
+        code, _, err = invoke("export", tmp_path / f"data-{number}", *read, "--out", tmp_path / f"out-{number}")
+        assert (code, err) == (0, "")
+        source = ("--source", f"terracot={tmp_path / f'out-{number}'}", "--level", "referring")
+        made = ("--recipe", path, "--annotate", "nano", "--out", tmp_path / f"data-{number + 1}")
+        code, _, err = invoke("build", *source, *made)
+        assert (code, err) == (0, "")
+    first, *others = [list(open_store(tmp_path / f"data-{number}").chips()) for number in range(3)]
+    for depth, chips in enumerate(others, 1):
+        assert chips and {len(chip.origins) for chip in chips} == {depth}
+        assert {chip.origins[-1][:2] for chip in chips} <= {(chip.source, chip.key) for chip in first}
+
+
 def test_two_workers_and_the_whole_program_build_the_same(built: Path, tmp_path: Path) -> None:
     program = "import sys, typer; from terrascope.data_commands import app; app()"
     arguments = ["build", "--source", "synthetic=6,size=64", "--chips-per-shard", "4", "--workers", "2"]

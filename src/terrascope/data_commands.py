@@ -98,6 +98,10 @@ def build(
         Optional[str],  # noqa: UP045
         typer.Option("--annotate", metavar="MODEL", help="Label the chips by this model: nano, a folder, a hub id."),
     ] = None,
+    shown: Annotated[
+        Literal["all", "drawn"] | None,
+        typer.Option("--shown", help="Of optical and SAR pairs, show both images, or draw the one, the other or both."),
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, metavar="NUMBER", help="Shards built at a time.")] = 1,
     engine: Annotated[
         Literal["local", "ray"], typer.Option("--engine", help="Processes of this machine, or Ray (extra ray).")
@@ -123,6 +127,7 @@ def build(
             "exclude": exclude,
             "writer": _overrule(values.get("writer"), kind=writer, endpoint=endpoint, model=model, cache=cache),
             "annotate": annotate,
+            "shown": shown,
         }
         values |= {name: value for name, value in typed.items() if value is not None}
         if "sources" not in values:
@@ -290,6 +295,7 @@ def export(
             form=form,
             file_format=file_format,
             read=_reader(store, read) if pictures else None,
+            origins={(chip.source, chip.key): chip.origins for chip in store.chips() if chip.origins},
             progress=lambda number: waiting.advance(number, len(store)),
         )
     for name, number in done.records.items():

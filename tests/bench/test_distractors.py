@@ -18,6 +18,8 @@ from terrascope.bench.distractors import (
     OTHER_KIND,
     distractor_faults,
     draw_distractors,
+    rank_among,
+    rank_of,
     read_option,
     read_quantity,
     word_quantity,
@@ -32,7 +34,7 @@ def asking(task: str, value: float | None = None, unit: str | None = None) -> Sa
     if value is None:
         return sample
     unit = unit or sample.unit or ""
-    return replace(sample, value=value, unit=unit, truth=word_quantity(value, unit))
+    return replace(sample, options=(), value=value, unit=unit, truth=word_quantity(value, unit))
 
 
 def test_as_many_options_as_the_tasks_have() -> None:
@@ -146,6 +148,35 @@ def test_what_is_drawn_can_be_told_apart(kind: tuple[str, float, str], seed: int
         assert read_quantity(a, kind[2]) != read_quantity(b, kind[2])
     assert [nearest_option(text, options) for text in options] == [0, 1, 2, 3]
     assert draw_distractors(sample, np.random.default_rng(seed)) == drawn
+
+
+@pytest.mark.parametrize(
+    ("unit", "truth", "options", "rank"),
+    [
+        ("%", "9%", ("40%", "9%", "20%", "less than 1%"), 1),
+        ("m2", "1.2 km2", ("90 ha", "0.5 km2", "1.2 km2", "4000 m2"), 3),
+        ("m", "800 m", ("1.2 km", "800 m", "2 km", "5 km"), 0),
+        ("count", "12", ("7", "12", "15", "20"), 1),
+        (None, "Yes", ("No", "Yes"), 0),
+    ],
+)
+def test_the_rank_is_how_many_numbers_lie_below(unit: str, truth: str, options: tuple[str, ...], rank: int) -> None:
+    assert rank_among(truth, options, unit) == rank
+    sample = replace(asking("coverage"), options=options, unit=unit, truth=truth)
+    assert rank_of(sample) == (None if unit is None else rank)
+    assert rank_of(replace(sample, options=())) is None
+
+
+def test_other_options_leave_the_truth_its_rank() -> None:
+    # Freely drawn, 9 % would be the smallest option or the second one: there is room for a single option below.
+    for value, fitting in ((50.0, {0, 1, 2, 3}), (9.0, {0, 1}), (95.0, {3})):
+        sample = asking("coverage", value)
+        for rank in range(4):
+            texts = [f"{value + n - rank:g}%" for n in range(4)]
+            for seed in range(20):
+                drawn = draw_distractors(replace(sample, options=tuple(texts)), np.random.default_rng(seed))
+                assert (drawn is not None) == (rank in fitting)
+                assert drawn is None or sum(int(text[:-1]) < value for text in drawn) == rank
 
 
 def test_the_rank_of_the_truth_tells_little() -> None:

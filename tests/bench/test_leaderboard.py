@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from terrascope.bench.external.labels import LABELS
+from terrascope.bench.external.protocols import PROTOCOLS
 from terrascope.bench.leaderboard import compare, open_runs, rank, score_run
 from terrascope.bench.score import Score, score
 from terrascope.bench.tables import to_markdown
@@ -106,6 +108,21 @@ def test_averages_of_its_own_tables_are_told_of_anothers_benchmark() -> None:
     assert "## Averages of its own tables" in text
     # OA: 3 of 5; AA: the mean of 2/3, 0 and 1; the first has a column that was not asked.
     assert "| r | - | 55.6 % | 60.0 % |" in text
+
+
+def test_runs_that_name_labels_are_ranked_by_their_f1() -> None:
+    asked = tuple(make_question(n, options=(), answer="Pastures; Arable land") for n in range(20))
+    bench = MadeBenchmark(samples=asked, name="bigearthnet")
+    protocol = PROTOCOLS["bigearthnet"]
+    half = score(asked, [say(s, "Pastures") for s in asked], run="half", protocol=protocol)
+    # Two of 19 are right: F1 is 2 * 2 / (2 + 19).
+    everything = score(asked, [say(s, "; ".join(LABELS)) for s in asked], run="everything", protocol=protocol)
+    board = rank(bench, [everything, half])
+    assert [entry.run for entry in board.scores] == ["half", "everything"] and board.mark(0) == "**"
+    (gain,) = board.comparisons
+    assert gain.macro.mean == gain.micro.mean == pytest.approx(2 / 3 - 4 / 21)
+    assert (gain.only_first, gain.only_second, gain.mcnemar_p) == (0, 0, 1.0)
+    assert "| everything | 100.0 % | 19.0 % | 19.0 % | 100.0 % | 0.0 % |" in to_markdown(board)
 
 
 def test_runs_are_opened_and_told_apart(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from endpoint import FakeServer, Scripted, fails, says, served
 from terrascope.bench.asking import OTHER_CLASSES, question_faults
 from terrascope.bench.build import build
 from terrascope.bench.derived import question_id, questions_of
-from terrascope.bench.distractors import ALIKE, NUM_OPTIONS, OTHER_KIND, distractor_faults
+from terrascope.bench.distractors import ALIKE, NUM_OPTIONS, OTHER_KIND, distractor_faults, rank_of
 from terrascope.bench.recipe import BenchRecipe
 from terrascope.bench.rephrase import (
     NO_WORDS,
     NUM_OFF,
+    OTHER_RANK,
     OTHER_TRUTH,
     Draft,
     LlmRephraser,
@@ -63,6 +64,8 @@ def test_a_built_benchmark_in_other_words(tmp_path: Path) -> None:
     assert report.num_samples == len(after) == len(before) == 3 * report.num_questions
     assert report.num_rephrased == report.num_questions and report.kept == {} and report.writer == "composer"
     assert [without_words(sample) for sample in after] == [without_words(sample) for sample in before]
+    assert [rank_of(sample) for sample in after] == [rank_of(sample) for sample in before]
+    assert {rank_of(sample) for sample in after} == {None, 0, 1, 2, 3}
     changed = 0
     for old, new in zip(before, after, strict=True):
         wrong = [option for option in new.options if option != new.truth]
@@ -175,6 +178,11 @@ GOOD = {
 """A draft for the question of coverage, whose truth is 20%."""
 
 
+def coverage() -> Sample:
+    """The question of coverage, with one option below its truth."""
+    return with_options(of_task("coverage"), ("60%", "10%", "20%", "35%"))
+
+
 @contextmanager
 def asking(*replies: Scripted, **settings: Any) -> Iterator[tuple[LlmRephraser, FakeServer]]:
     with served(replies) as fake:
@@ -188,7 +196,7 @@ def draft(sample: Sample, *replies: Scripted) -> tuple[Draft | str, FakeServer]:
 
 
 def test_the_prompt_is_that_of_the_paper() -> None:
-    sample = replace(of_task("coverage"), question="How much of the image is water?")
+    sample = replace(coverage(), question="How much of the image is water?")
     text = word_prompt(sample)
     assert text.startswith(
         "Given the following question template and answer:\n\nQuestion: How much of the image is water?\n"
@@ -198,16 +206,16 @@ def test_the_prompt_is_that_of_the_paper() -> None:
         'Output format:\n\n{\n  "question": "rephrased question",\n'
         '  "options": ["option A", "option B", "option C", "option D"],\n  "answer": "correct option letter"\n}\n'
     )
+    assert text.endswith("is asked for. Exactly 1 of the 3 distractors must be smaller than the answer.\n")
+    assert word_prompt(replace(sample, options=())).endswith("is asked for.\n")
     assert "The options of this question are tree and water." in word_prompt(of_task("ranking"))
     assert "The options of this question are No and Yes." in word_prompt(of_task("boundary"))
 
 
 def test_a_draft_is_put_in_the_words_of_the_tasks() -> None:
-    result, fake = draft(of_task("coverage"), says(GOOD))
+    result, fake = draft(coverage(), says(GOOD))
     assert result == Draft("What fraction of the scene does the water account for?", ("12%", "34%", "45%"))
-    assert fake.num_asked == 1 and fake.asked[0]["messages"][1]["content"][0]["text"] == word_prompt(
-        of_task("coverage")
-    )
+    assert fake.num_asked == 1 and fake.asked[0]["messages"][1]["content"][0]["text"] == word_prompt(coverage())
 
 
 @pytest.mark.parametrize(
@@ -218,6 +226,7 @@ def test_a_draft_is_put_in_the_words_of_the_tasks() -> None:
         ({"options": ["12%", "20%", "34%", "5 ha"]}, "The option '5 ha' is not worded like '20%'.", OTHER_KIND),
         ({"options": ["12%", "20%", "34%", "21%"]}, "The options 20% and 21% are too close", ALIKE),
         ({"options": ["12%", "20%", "34%", "34.1%"]}, "The options 34% and 34% are too close", ALIKE),
+        ({"options": ["45%", "20%", "34%", "60%"]}, "1 of the distractors must be smaller than 20%.", OTHER_RANK),
         ({"answer": "A"}, "The option under the letter of the answer must be 20%.", OTHER_TRUTH),
         ({"answer": "none"}, "The option under the letter of the answer must be 20%.", OTHER_TRUTH),
         ({"answer": ""}, "The option under the letter of the answer must be 20%.", OTHER_TRUTH),
@@ -225,10 +234,10 @@ def test_a_draft_is_put_in_the_words_of_the_tasks() -> None:
 )
 def test_a_bad_draft_is_asked_again_then_given_up(change: dict[str, Any], fault: str, reason: str) -> None:
     bad = says({**GOOD, **change})
-    result, fake = draft(of_task("coverage"), bad, says(GOOD))
+    result, fake = draft(coverage(), bad, says(GOOD))
     assert isinstance(result, Draft) and result.distractors == ("12%", "34%", "45%")
     assert fault in fake.last_words()
-    result, fake = draft(of_task("coverage"), bad, bad)
+    result, fake = draft(coverage(), bad, bad)
     assert (result, fake.num_asked) == (reason, 2)
 
 
@@ -244,7 +253,8 @@ def test_a_benchmark_by_a_model(tmp_path: Path) -> None:
         text = request["messages"][1]["content"][0]["text"]
         return says(GOOD) if "Answer: 20%" in text else says({**GOOD, "question": "Nonsense?"})
 
-    folder = write(tmp_path / "bench")
+    versions = [with_options(one, coverage().options) for one in samples()[:3]]
+    folder = write(tmp_path / "bench", [*versions, *samples()[3:]])
     with served(reply) as fake:
         at = Endpoint(model="atlas", base_url=fake.url, max_rounds=1, cache=tmp_path / "replies")
         first = rephrase(folder, tmp_path / "a", LlmRephraser(endpoint=at), seed=1)
@@ -270,7 +280,7 @@ def test_a_refusal_is_counted_and_a_wrong_key_ends_the_run(tmp_path: Path) -> No
 
 
 def test_ids_of_questions() -> None:
-    sample = of_task("coverage")
+    sample = coverage()
     assert question_id(sample) == "painted/land/coverage/1"
     assert question_id(replace(sample, id="elsewhere/7")) == "elsewhere/7"
     assert [len(of_question) for of_question in questions_of(samples())] == [3] * 6

@@ -17,6 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from terrascope.bench.charts import draw_bars, draw_histogram
+from terrascope.bench.external.protocols import PROTOCOLS
 from terrascope.bench.failures import choose_failures, draw_failures
 from terrascope.bench.report import NUMBERS, PAGE, TABLE, write_report
 from terrascope.bench.report_run import shorten
@@ -195,5 +196,31 @@ def test_the_protocol_of_anothers_benchmark_is_told(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", bench, [say(labelled[0]), say(labelled[1], "no idea")])
     write_report(tmp_path / "out", bench, [run])
     page, table = ((tmp_path / "out" / name).read_text() for name in (PAGE, TABLE))
-    assert "<h2>Labels</h2>" in page and "## Labels" in table and "Averages of its own" not in table
-    assert "| model | 66.7 % | 66.7 % | 50.0 % | 50.0 % |" in table
+    assert "<h2>F1 by task</h2>" in page and "<h2>F1 of each class</h2>" in page
+    for text in (page, table):
+        assert "An answer earns the F1 of the classes that it names" in text
+    # Recall, F1 over images, micro F1, macro F1, exact.
+    assert "## Averages of its own tables" in table
+    assert "| model | 50.0 % | 50.0 % | 66.7 % | 66.7 % | 50.0 % |" in table
+    assert "## F1 of each class\n\n| class | model |\n| --- | --- |\n| Pastures | 66.7 % |\n" in table
+    console = Console(width=120, record=True, file=io.StringIO(), highlight=False, markup=False)
+    print_score(score(labelled, [say(labelled[0])], protocol=PROTOCOLS["bigearthnet"]), console)
+    printed = console.export_text()
+    assert re.search(r"task +F1 +guess", printed) and re.search(r"Pastures +100\.0 %", printed)
+    assert "F1 over images 100.0 %, micro F1 100.0 %, macro F1 over classes 100.0 %, recall 100.0 %" in printed
+
+
+def test_a_run_that_can_do_nothing_has_dashes(tmp_path: Path) -> None:
+    for name in ("bigearthnet", "rsvqa-lr", "made-bench"):
+        asked = tuple(make_question(n, options=(), answer="Pastures") for n in range(2))
+        bench = MadeBenchmark(samples=asked, name=name)
+        run = write_run(tmp_path / name, bench, [say(sample, failed="out of memory") for sample in asked])
+        write_report(tmp_path / "out", bench, [run])
+        for file in (PAGE, TABLE):
+            assert not re.search(r"\bnan\b", (tmp_path / "out" / file).read_text())
+        table = (tmp_path / "out" / TABLE).read_text()
+        assert "| 1 | model | 2 | - | 0 | - | - | 0.0 % | 100.0 % |" in table
+        # Its own averages are five, three, and none.
+        dashes = {"bigearthnet": 5, "rsvqa-lr": 3, "made-bench": 0}[name]
+        assert ("## Averages of its own tables" in table) == (dashes > 0)
+        assert not dashes or f"\n| model |{' - |' * dashes}\n" in table

@@ -124,13 +124,27 @@ def test_labels_are_compared_as_sets() -> None:
     samples = [make_question(n, options=(), answer=truth) for n in range(4)]
     texts = ["pastures, arable land", "Arable land", "no idea", truth]
     found = score(samples, [say(s, t) for s, t in zip(samples, texts, strict=True)], protocol=PROTOCOLS["bigearthnet"])
-    assert found.overall.micro.mean == 0.5 and found.overall.together.unparsable == 0.25
+    # F1 of the four images: 1, 2/3, 0 and 1.
+    assert found.overall.macro.mean == found.overall.micro.mean == pytest.approx(8 / 3 / 4)
+    assert found.overall.together.unparsable == 0.25 and found.earns == "F1"
+    assert found.to_dict()["metric"] == "labels" and score(samples, [say(samples[0])]).to_dict()["metric"] == "accuracy"
+    assert [found.is_right(question) for question in found.questions] == [True, False, False, True]
     assert found.labels is not None
+    assert found.labels.f1 == pytest.approx(8 / 3 / 4)
+    assert found.labels.by_label == pytest.approx({"Arable land": 2 * 3 / (2 * 3 + 1), "Pastures": 2 * 2 / (2 * 2 + 2)})
     # Five of eight labels are named, and none that is wrong.
     assert (found.labels.exact, found.labels.recall) == (0.5, 0.625)
     assert found.labels.micro_f1 == pytest.approx(2 * 5 / (2 * 5 + 3))
     with pytest.raises(SampleError, match="no true label"):
         score([make_question(0, options=(), answer="x")], [say(samples[0])], protocol=PROTOCOLS["bigearthnet"])
+
+
+def test_labels_that_are_only_thought_of_do_not_count() -> None:
+    sample = make_question(0, options=(), answer="Pastures")
+    text = "<think>Arable land? No: [SEG] Mixed forest is not there.</think><answer>Pastures</answer>"
+    found = score([sample], [say(sample, text)], protocol=PROTOCOLS["bigearthnet"])
+    assert found.questions[0].readings["paper"].choice == "Pastures" and found.overall.macro.mean == 1.0
+    assert found.labels is not None and found.labels.exact == found.labels.micro_f1 == 1.0
 
 
 def test_what_is_shown_is_told_apart() -> None:

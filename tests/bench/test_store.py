@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from terrascope.bench.build import build
-from terrascope.bench.items import Benchmark, items
+from terrascope.bench.items import Benchmark, digest_of, items
 from terrascope.bench.recipe import BenchRecipe
-from terrascope.bench.store import digest_of, open_bench
+from terrascope.bench.store import open_bench
 from terrascope.errors import SampleError, SceneError
 from terrascope.sources import generated
 from terrascope.sources.chips import Chip

@@ -20,11 +20,13 @@ from PIL import Image
 from terrascope import masks
 from terrascope.errors import OutputError, SampleError
 from terrascope.sample import Sample
-from terrascope.sources.chips import Chip, ChipError
-from terrascope.sources.terracot_json import read_samples
+from terrascope.sources.chips import Chip, ChipError, Origin
+from terrascope.sources.record_scenes import read_scene
+from terrascope.sources.terracot_json import TerraCotJson, read_samples
 from terrascope.terracot.conversations import FORMATS, FORMS
 from terrascope.terracot.export import export
-from terrascope.terracot.pictures import name_images
+from terrascope.terracot.pictures import name_images, picture_files
+from terrascope.terracot.record import record_chip
 from tests.terracot.made_samples import (
     HEIGHT,
     SAMPLE,
@@ -140,6 +142,38 @@ def test_pictures_are_the_scene_in_8_bits_and_sar_is_vh_vv_mean(tmp_path: Path) 
     assert {tuple(pixel) for pixel in radar.reshape(-1, 3).tolist()} in ({(102, 51, 76)}, {(102, 51, 77)})
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("num_dates", [1, 2])
+def test_what_shows_the_optical_or_the_sar_image_alone_has_its_own_pictures(
+    file_format: Any, num_dates: int, tmp_path: Path
+) -> None:
+    versions = [of_dates(num_dates, kinds) for kinds in (("sar",), ("optical",), ("optical", "sar"))]
+    versions = [replace(sample, id=f"q/{number}") for number, sample in enumerate(versions)]
+    chip = make_chip(num_dates=num_dates, kinds=("optical", "sar"))
+    export(versions, tmp_path, form="grounded", file_format=file_format, read=reader({"a": chip}))
+    files = [picture_files(sample, file_format, tmp_path) for sample in versions]
+    shown: dict[Path, Any] = {}
+    for path, what in (pair for of_sample in files for pair in of_sample.items()):
+        assert shown.setdefault(path, what) == what, path
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    for path, (date, modality, channel) in shown.items():
+        if modality == "optical":
+            np.testing.assert_array_equal(pixels(path), np.dstack([np.full_like(rows, 10 * date), rows, columns]))
+        elif channel is None:
+            assert (pixels(path)[..., :2] == (102, 51)).all(), "VH and VV"
+        else:
+            assert (pixels(path) == (51, 102)[channel]).all()
+    assert files[0].keys().isdisjoint(files[1])
+    scenes = {
+        sample.id: read_scene(tmp_path, list(found.images if file_format != "terrascope" else found.dates), sample)
+        for sample in versions
+        for found in (name_images(sample),)
+    }
+    told = {name: {(pair.optical is not None, pair.sar is not None) for pair in s.pairs} for name, s in scenes.items()}
+    assert told == {"q/0": {(False, True)}, "q/1": {(True, False)}, "q/2": {(True, True)}}
+    assert {len(scene.pairs) for scene in scenes.values()} == {num_dates}
+
+
 def test_a_scene_is_read_once_and_an_export_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     calls: list[str] = []
     chips = {key: make_chip(key=key) for key in "abc"}
@@ -212,9 +246,10 @@ def test_wrong_words_and_splits_are_refused(tmp_path: Path) -> None:
 
 
 def test_names_of_pictures_are_safe_and_differ_where_keys_do(tmp_path: Path) -> None:
-    keys = ["a/b", "a b", "../../etc", "é", "x" * 300, "x" * 301, "a", ".", "A|B"]
+    keys = ["a/b", "a b", "../../etc", "é", "x" * 300, "x" * 301, "a", ".", "A|B", "a_sar"]
     names = [name_images(replace(SAMPLE, key=key)).images[0] for key in keys]
-    assert len(set(names)) == len(keys)
+    of_sar = [name_images(replace(of_dates(1, ("sar",)), key=key)).images[0] for key in keys]
+    assert len({*names, *of_sar}) == 2 * len(keys)
     for name in names:
         folder, _, file = name.partition("/")
         assert folder == "made" and "/" not in file and file.isascii() and len(file) < 130 and not file.startswith(".")
@@ -252,6 +287,46 @@ def test_no_special_token_is_left_in_the_other_forms(sample: Sample, file_format
         assert "[SEG]" not in text and "<REGION>" not in text
         for tag in ("<think>", "</think>", "<answer>", "</answer>"):
             assert text.count(tag) == (tag in allowed and text is texts[-1])
+
+
+@pytest.mark.parametrize("name", ["terracot", "again"])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_an_export_that_is_exported_again_keeps_all_that_its_scenes_were(
+    tmp_path: Path, file_format: Any, name: str
+) -> None:
+    sample, chip = replace(SAMPLE, place="p"), make_chip()
+    expected: list[Origin] = []
+    for number in range(4):
+        export(
+            [sample],
+            folder := tmp_path / str(number),
+            form="grounded",
+            file_format=file_format,
+            read=lambda source, key, chip=chip: chip,
+            origins={(sample.source, sample.key): expected},
+        )
+        source = TerraCotJson(folder, name)
+        ((key, _),) = source.index("train").entries
+        chip, expected = source.read(key), [Origin(sample.source, sample.key, "p"), *expected]
+        assert source.samples(key) == (sample,) and list(chip.origins) == expected
+        assert record_chip(chip).places[-1] == ("made", "p")
+        sample = replace(sample, source=name, key=key)
+    assert len(set(expected)) == 4 and expected[-1] == ("made", "a", "p")
+
+
+def test_origins_that_are_none_are_no_sample(tmp_path: Path) -> None:
+    origins = {("made", "a"): [Origin("first", "k", "p")]}
+    export([SAMPLE], tmp_path, form="grounded", file_format="llava", read=None, origins=origins)
+    path = tmp_path / "grounded-train.json"
+    (record,) = records(path)
+    assert record["terrascope"]["origins"] == [["first", "k", "p"]]
+    for damaged in (7, [7], [["first", "k"]], [["first", "k", 7]]):
+        record["terrascope"]["origins"] = damaged
+        path.write_text(json.dumps([record]))
+        faults: Counter[str] = Counter()
+        assert list(read_samples(path, faults=faults)) == [] and faults == {"not a sample": 1}
+    export([SAMPLE], tmp_path, form="plain", file_format="llava", read=None, origins=origins)
+    assert "terrascope" not in records(tmp_path / "plain-train.json")[0]
 
 
 def test_samples_are_not_held_once_they_are_written(tmp_path: Path) -> None:

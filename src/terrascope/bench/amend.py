@@ -13,7 +13,7 @@ from terrascope.masks import Mask
 from terrascope.quantities import format_area, format_distance, format_share
 from terrascope.sample import Sample
 from terrascope.sources.chips import Chip
-from terrascope.tasks import Question, Task
+from terrascope.tasks import Question, Task, area, boundary, building_change, distance, ranking
 from terrascope.tasks.area import Area
 from terrascope.tasks.boundary import Boundary
 from terrascope.tasks.building_change import BuildingChange
@@ -119,7 +119,7 @@ def _settle(sample: Sample, options: Sequence[str], truth_before: str, spacing: 
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The rules: as the tasks find, word and refuse, but of given masks. None where the task would not ask about them.
+# The rules: as the tasks find and refuse, but of given masks. None where the task would not ask about them.
 
 
 def _coverage(task: Task, _: Sample, regions: Sequence[Region]) -> Found | None:
@@ -135,8 +135,8 @@ def _area(task: Task, _: Sample, regions: Sequence[Region]) -> Found | None:
     [region] = regions
     if region.coverage < task.min_coverage or region.survey.pixel_size is None:
         return None
-    area = format_area(region.area_m2)
-    return Found(findings=(f"{region.coverage_finding} The area is {area}.",), truth=area, value=region.area_m2)
+    truth = format_area(region.area_m2)
+    return Found(findings=(area.word_finding(region),), truth=truth, value=region.area_m2)
 
 
 def _distance(task: Task, _: Sample, regions: Sequence[Region]) -> Found | None:
@@ -147,21 +147,17 @@ def _distance(task: Task, _: Sample, regions: Sequence[Region]) -> Found | None:
     if not clear or pixel_size is None or spatial.distance_px(first.mask, second.mask) < task.min_distance_px:
         return None
     distance_m = spatial.distance_m(first.mask, second.mask, pixel_size)
-    distance = format_distance(distance_m)
-    findings = (first.coverage_finding, f"{second.coverage_finding} They are {distance} apart.")
-    return Found(findings=findings, truth=distance, value=distance_m)
+    findings = distance.word_findings(first, second, distance_m)
+    return Found(findings=findings, truth=format_distance(distance_m), value=distance_m)
 
 
 def _ranking(task: Task, _: Sample, regions: Sequence[Region]) -> Found | None:
     assert isinstance(task, Ranking)
     smaller, larger = sorted(regions, key=lambda region: region.coverage)
-    apart = larger.coverage >= task.min_ratio * smaller.coverage
-    if smaller.coverage < task.min_coverage or not apart:
-        return None
-    if format_share(larger.coverage) == format_share(smaller.coverage):
+    if smaller.coverage < task.min_coverage or not task.can_tell(smaller, larger):
         return None
     findings = tuple(region.coverage_finding for region in regions)
-    return Found(findings=findings, truth=larger.name, conclusion=f"So the {larger.name} is larger.")
+    return Found(findings=findings, truth=larger.name, conclusion=ranking.word_conclusion(larger))
 
 
 def _boundary(task: Task, _: Sample, regions: Sequence[Region]) -> Found | None:
@@ -170,10 +166,8 @@ def _boundary(task: Task, _: Sample, regions: Sequence[Region]) -> Found | None:
     if any(one.coverage < task.min_coverage or one.num_objects > task.max_objects for one in regions):
         return None
     touching = spatial.are_adjacent(first.mask, second.mask)
-    closing = "They touch." if touching else "They do not touch."
-    return Found(
-        findings=(first.coverage_finding, f"{second.coverage_finding} {closing}"), truth="Yes" if touching else "No"
-    )
+    findings = boundary.word_findings(first, second, touching=touching)
+    return Found(findings=findings, truth="Yes" if touching else "No")
 
 
 def _building_change(task: Task, sample: Sample, regions: Sequence[Region]) -> Found | None:
@@ -182,12 +176,11 @@ def _building_change(task: Task, sample: Sample, regions: Sequence[Region]) -> F
     total, destroyed = (region.num_objects for region in regions)
     if total < task.min_buildings or not task.min_destroyed <= destroyed <= total:
         return None
-    share = format_share(destroyed / total)
     asks_count = sample.unit == "count"
     return Found(
-        findings=(f"There are {total} buildings.", f"{destroyed} are destroyed."),
-        conclusion=f"So {share} of the buildings are destroyed.",
-        truth=str(destroyed) if asks_count else share,
+        findings=building_change.word_findings(total, destroyed),
+        conclusion=building_change.word_conclusion(total, destroyed),
+        truth=str(destroyed) if asks_count else format_share(destroyed / total),
         value=float(destroyed) if asks_count else 100 * destroyed / total,
     )
 

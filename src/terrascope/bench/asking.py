@@ -80,7 +80,9 @@ _IMAGE = re.compile(
     re.I,
 )
 _MARKUP = re.compile(r"[\[\]<>{}\n]|image:", re.I)
-_NUMBER = re.compile(r"(?<![A-Za-z\d.,])\d+(?:[.,]\d+)*")
+NUMBER = re.compile(r"(?<![A-Za-z\d.,])\d+(?:[.,]\d+)*")
+"""A number; the 2 of `m2` is none."""
+
 _UNITS: Mapping[str, str] = {
     "ha": r"\bha\b|hectares?",
     "km2": r"\bkm2\b|km²|square kilomet|sq\.? km",
@@ -132,7 +134,7 @@ def question_faults(sample: Sample, text: str) -> list[Fault]:
         faults.append(Fault(OTHER_IMAGES, "The question must name the same images by number as the original."))
     plain, before = _IMAGE.sub(" ", text), _IMAGE.sub(" ", sample.question)
     units = _units(plain) - _units(before)
-    if set(_NUMBER.findall(plain)) != set(_NUMBER.findall(before)) or units - _answer_units(sample):
+    if set(NUMBER.findall(plain)) != set(NUMBER.findall(before)) or units - _answer_units(sample):
         faults.append(Fault(OTHER_NUMBERS, "The question must state no other numbers and units than the original."))
     if sample.unit is not None and sample.truth in text:
         faults.append(Fault(GIVEN_AWAY, "The question must not state the answer."))

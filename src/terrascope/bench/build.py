@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from terrascope import __version__, spatial
-from terrascope.bench.distractors import read_quantity
+from terrascope.bench.distractors import rank_among
 from terrascope.bench.items import Shown, show_only
 from terrascope.bench.quota import Draft, even_places, take
 from terrascope.bench.recipe import BenchRecipe
@@ -186,7 +186,7 @@ class _Build:
             if question is None:
                 continue
             classes = tuple(sorted(question.classes))
-            same = name, classes, question.truth, rank_of(question)
+            same = name, classes, question.truth, rank_among(question.truth, question.options, question.unit)
             if same in drafts:
                 continue
             faults = check(question, chip.labelled) or (() if is_told_by_masks(question) else (UNTOLD,))
@@ -270,15 +270,6 @@ def is_told_by_masks(question: Question) -> bool:
     )
     told = str(ruins) if question.unit == "count" else format_share(ruins / buildings)
     return told == question.truth
-
-
-def rank_of(question: Question) -> int:
-    """How many options are numbers below the right one; 0 where options are no numbers."""
-    if question.unit is None:
-        return 0
-    values = {option: read_quantity(option, question.unit) for option in question.options}
-    truth = values[question.truth]
-    return sum(value is not None and truth is not None and value < truth for value in values.values())
 
 
 def move_truth(question: Question, place: int) -> Question:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from terrascope.bench.asking import Fault, class_meant
+from terrascope.bench.asking import NUMBER, Fault, class_meant
 from terrascope.choice import nearest_option
 from terrascope.quantities import format_area, format_distance, format_share
 from terrascope.sample import Sample
@@ -32,9 +32,6 @@ NUM_OPTIONS: Mapping[str, int] = {
 }
 """Options of each task (paper, Appendix D, Stage 2)."""
 
-_NUMBER = re.compile(r"(?<![A-Za-z\d.,])\d+(?:[.,]\d+)*")
-"""A number; the 2 of `m2` is none."""
-
 _SLACK = 1.05
 """How much more than the whole image an option may state, as the image is measured by its middle pixel."""
 
@@ -49,7 +46,7 @@ class Spacing:
         min_count_share: least distance of two counts, as a share of the truth; at least one.
         max_ratio: an area, a distance or a count that differs from the truth by more than this factor is implausible.
         gap_points, ratios, count_share: the same bounds for options that are drawn, as the tasks draw theirs.
-        tries: draws until options pass their checks.
+        tries: draws until options pass their checks and leave the truth its rank.
     """
 
     min_points: float = 5.0
@@ -59,7 +56,7 @@ class Spacing:
     gap_points: int = 8
     ratios: tuple[float, float] = (1.4, 2.2)
     count_share: float = 0.2
-    tries: int = 20
+    tries: int = 200
 
 
 DEFAULT = Spacing()
@@ -76,7 +73,7 @@ def word_quantity(value: float, unit: str) -> str:
 
 def read_quantity(text: str, unit: str) -> float | None:
     """The one quantity that a text states, in `unit`; None where it states none, several, or one of another kind."""
-    if len(_NUMBER.findall(text)) != 1:
+    if len(NUMBER.findall(text)) != 1:
         return None
     number = next(iter(stated_numbers(text)), None)
     if number is None or number.unit == "count":
@@ -103,14 +100,35 @@ def read_option(sample: Sample, text: str) -> str | None:
     return class_meant(text, sample.classes)
 
 
+def rank_among(truth: str, others: Iterable[str], unit: str | None) -> int:
+    """How many of other options are numbers below the truth; 0 where options are no numbers."""
+    value = None if unit is None else read_quantity(truth, unit)
+    if value is None:
+        return 0
+    found = [read_quantity(text, str(unit)) for text in others]
+    return sum(other is not None and other < value for other in found)
+
+
+def rank_of(sample: Sample) -> int | None:
+    """The `rank_among` its options of a sample's truth; None where it has no numbers to choose from."""
+    return rank_among(sample.truth, sample.options, sample.unit) if sample.options and sample.unit else None
+
+
 def draw_distractors(sample: Sample, rng: np.random.Generator, spacing: Spacing = DEFAULT) -> tuple[str, ...] | None:
-    """Wrong options as the tasks draw them; None where none fit."""
+    """Wrong options as the tasks draw them; None where none fit.
+
+    Where the sample has options, the truth has the same rank among the new ones: small numbers have no room for all
+    ranks, so that ranks drawn freely would make the smallest option the best guess of a benchmark.
+    """
     if sample.unit is None or sample.value is None:
         other = _only_other(sample)
         return None if other is None else (other,)
+    rank = rank_of(sample)
     for _ in range(spacing.tries):
         drawn = _draw(sample, sample.value, rng, spacing)
-        if drawn is not None and not distractor_faults(sample, drawn, spacing):
+        if drawn is None or (rank is not None and rank_among(sample.truth, drawn, sample.unit) != rank):
+            continue
+        if not distractor_faults(sample, drawn, spacing):
             return drawn
     return None
 

@@ -6,14 +6,11 @@ writes freely: a form that it had to keep would not be the paper's protocol.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from terrascope.bench.foreign import answer_in_words
-from terrascope.bench.prompts import MAX_SIDE, Picture, Several, check_several, make_turns
+from terrascope.bench.prompts import MAX_SIDE, Several, check_several, make_turns, to_png
 from terrascope.errors import QuestionError
 from terrascope.llm import Endpoint, Turn
 from terrascope.predictor import Answer
@@ -75,16 +72,10 @@ class EndpointPredictor:
         """
         question, texts = check_question(scene, question, options)
         turns = [
-            Turn(role=turn.role, text=turn.text, images=tuple(map(_png, turn.pictures)))
+            Turn(role=turn.role, text=turn.text, images=tuple(map(to_png, turn.pictures)))
             for turn in make_turns(scene, question, texts, several=self.several, max_side=self.max_side)
         ]
         return answer_in_words(scene, question, texts, self.endpoint.say(turns).text, self.name)
 
     def segment(self, scene: Scene, class_name: str) -> Answer:
         raise QuestionError(f"{self.name} answers in words and makes no masks; ask one of our models")
-
-
-def _png(picture: Picture) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="PNG")
-    return file.getvalue()

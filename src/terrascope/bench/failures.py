@@ -37,7 +37,7 @@ class Failure:
 
 
 def choose_failures(score: Score, num: int) -> list[Scored]:
-    """The worst: of each task in turn the wrong answer whose masks lie worst; without masks, the first one.
+    """The worst: of each task in turn the wrong answer whose masks lie worst; without masks, which earns least.
 
     Questions without an answer are left out, as there is nothing to see.
     """
@@ -45,7 +45,9 @@ def choose_failures(score: Score, num: int) -> list[Scored]:
     for question in score.questions:
         if question.failed is None and not score.is_right(question):
             by_task.setdefault(question.task, []).append(question)
-    ordered = [sorted(wrong, key=lambda q: q.grounded.iou if q.grounded else 0.0) for wrong in by_task.values()]
+    ordered = [
+        sorted(wrong, key=lambda q: q.grounded.iou if q.grounded else score.credit(q)) for wrong in by_task.values()
+    ]
     return list(islice((q for q in chain.from_iterable(zip_longest(*ordered)) if q is not None), num))
 
 

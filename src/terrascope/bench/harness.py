@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import io
 import json
 import re
 from collections import Counter
@@ -21,10 +20,9 @@ from typing import Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from terrascope.bench.items import Benchmark
-from terrascope.bench.prompts import Picture, make_turns, word_question
+from terrascope.bench.prompts import make_turns, to_png, word_question
 from terrascope.errors import SampleError, SceneError
 from terrascope.output import check_folder, written_together
 from terrascope.question import LETTERS
@@ -159,7 +157,7 @@ def _ask(benchmark: Benchmark, index: int) -> _Asked:
     item = benchmark.item(index)
     question, options = item.sample.question, item.sample.options
     (shown,) = make_turns(item.scene, question, options)
-    pictures = tuple(_png(picture) for picture in shown.pictures)
+    pictures = tuple(map(to_png, shown.pictures))
     if len(pictures) == 1:
         return _Asked(
             sample=item.sample, pictures=pictures, joined=pictures[0], text=shown.text, text_joined=shown.text
@@ -168,16 +166,10 @@ def _ask(benchmark: Benchmark, index: int) -> _Asked:
     return _Asked(
         sample=item.sample,
         pictures=pictures,
-        joined=_png(joined.pictures[0]),
+        joined=to_png(joined.pictures[0]),
         text=shown.text,
         text_joined=joined.text,
     )
-
-
-def _png(picture: Picture) -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(picture).save(data, format="PNG")
-    return data.getvalue()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -39,7 +41,7 @@ class Benchmark(Protocol):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all questions and truths: two runs are compared only where it is the same."""
+        """`digest_of` all its samples: two runs are compared only where it is the same."""
         ...
 
     @property
@@ -59,6 +61,15 @@ class Benchmark(Protocol):
 def items(benchmark: Benchmark) -> Iterator[Item]:
     """All items one after another."""
     return (benchmark.item(index) for index in range(len(benchmark.samples)))
+
+
+def digest_of(samples: Iterable[Sample]) -> str:
+    """SHA-256 of questions and truths, in order."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(json.dumps(sample.to_row(), ensure_ascii=False, separators=(",", ":")).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
 
 
 def shown_of(sample: Sample) -> Shown:

@@ -175,12 +175,13 @@ def compare(first: Score, second: Score, *, seed: int = 0) -> Comparison:
     both = [q for q in first.questions if q.id in others and q.task in done[0] & done[1]]
     if not both:
         return NOT_COMPARED
-    gains = np.array([int(first.is_right(one)) - int(second.is_right(others[one.id])) for one in both])
+    gains = np.array([first.credit(one) - second.credit(others[one.id]) for one in both])
     names = list(dict.fromkeys(one.task for one in both))
     cells = np.array([[*(one.task == name for name in names), True] for one in both])
     means, drawn = resample_means(gains, cells, [one.place for one in both], seed=seed)
     macro, drawn_macro = mean_of_cells(means[:-1], drawn[:, :-1])
-    only_first, only_second = int((gains > 0).sum()), int((gains < 0).sum())
+    right = [(first.is_right(one), second.is_right(others[one.id])) for one in both]
+    only_first, only_second = right.count((True, False)), right.count((False, True))
     return Comparison(
         num_questions=len(both),
         num_tasks=len(names),

@@ -4,7 +4,7 @@ nano, FOLDER, OWNER/NAME     a model of ours, or a released checkpoint
 vlm:OWNER/NAME               any vision-language model of the hub, or its folder
 endpoint:NAME                a model behind an OpenAI-compatible endpoint
 random, majority, forest, oracle
-box:WHO, random-mask:WHO, blank:WHO, blank-optical:WHO, blank-sar:WHO
+box:WHO, random-mask:WHO, random-box:WHO, blank:WHO, blank-optical:WHO, blank-sar:WHO
 """
 
 from __future__ import annotations

@@ -7,12 +7,14 @@ answer is a length or an area, the width of the image on the ground is told, as 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from terrascope.errors import QuestionError, ScaleError
 from terrascope.quantities import format_distance
@@ -109,6 +111,13 @@ def make_turns(
         turns += [Turn(text=f"This is {name}.", pictures=(picture,)), Turn(role="assistant", text=SEEN)]
     last = f"This is {names[-1]}, of the same place.\n{asked}"
     return (*turns, Turn(text=last, pictures=pictures[-1:]))
+
+
+def to_png(picture: Picture) -> bytes:
+    """A picture as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG")
+    return file.getvalue()
 
 
 def _name_images(scene: Scene) -> list[str]:

@@ -1,7 +1,7 @@
 """Stage 2 of the benchmark: its questions in other words, and new wrong options (paper, Appendix D).
 
-By a language model with the paper's prompt, or by templates. Either way a question keeps its truth, and a draft that
-does not ask for the same, or whose options cannot be told apart, is not used.
+By a language model with the paper's prompt, or by templates. Either way a question keeps its truth and the truth's rank
+among the options, and a draft that does not ask for the same, or whose options cannot be told apart, is not used.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from terrascope.bench.distractors import (
     Spacing,
     distractor_faults,
     draw_distractors,
+    rank_among,
+    rank_of,
     read_option,
 )
 from terrascope.bench.quota import even_places
@@ -39,6 +41,7 @@ NO_WORDS = "no other words for it"
 NO_OPTIONS = "no other options for it"
 OTHER_TRUTH = "another answer than the truth"
 NUM_OFF = "another number of options"
+OTHER_RANK = "another rank of the truth"
 
 SYSTEM = "You are an expert in remote sensing who writes questions of a benchmark for satellite image understanding."
 
@@ -66,6 +69,7 @@ in the same unit and form. Do not change which land cover, image or quantity is 
 """The paper's prompt (Appendix D), completed by what stands after the output format."""
 
 ONLY = " The options of this question are {first} and {second}."
+BELOW = " Exactly {num_below} of the {num_options} distractors must be smaller than the answer."
 
 Progress = Callable[[int, int], None]
 
@@ -164,7 +168,11 @@ class LlmRephraser:
             fault = Fault(OTHER_TRUTH, f"The option under the letter of the answer must be {sample.truth}.")
             return Draft(text, ()), [*faults, fault]
         distractors = tuple(option for index, option in enumerate(known) if index != place)
-        return Draft(text, distractors), [*faults, *distractor_faults(sample, distractors, self.spacing)]
+        faults += distractor_faults(sample, distractors, self.spacing)
+        rank = rank_of(sample)
+        if rank is not None and rank_among(sample.truth, distractors, sample.unit) != rank:
+            faults.append(Fault(OTHER_RANK, f"{rank} of the distractors must be smaller than {sample.truth}."))
+        return Draft(text, distractors), faults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,8 +207,9 @@ def rephrase(
     """Write a benchmark whose questions are those of another in other words.
 
     All versions of a question get the same words and options. The place of the right option is dealt anew, such that
-    each is as frequent as the others within a task. A question for which there is no good draft keeps what it has, and
-    is counted. The same seed and drafts give the same bytes.
+    each is as frequent as the others within a task; its rank among numbers stays, question by question, so that ranks
+    are as even as they were. A question for which there is no good draft keeps what it has, and is counted. The same
+    seed and drafts give the same bytes.
 
     Args:
         folder: of the benchmark to be reworded.
@@ -214,35 +223,13 @@ def rephrase(
     """
     store = open_folder(folder)
     questions = questions_of(tuple(store))
-
-    def ask(versions: Sequence[Sample]) -> Draft | str:
-        sample = versions[0]
-        if sample.task not in NUM_OPTIONS:
-            return NO_WORDS
-        return rephraser.rephrase(sample, rng_of(seed, "rephrase", question_id(sample)))
-
-    drafts: list[Draft | str] = []
-    pool = ThreadPoolExecutor(max_workers=num_threads)
-    try:
-        for draft in pool.map(ask, questions):
-            drafts.append(draft)
-            if progress is not None:
-                progress(len(drafts), len(questions))
-    finally:
-        # An error ends the run: what is still waiting is not asked.
-        pool.shutdown(cancel_futures=True)
+    drafts = _draft_all(questions, rephraser, seed, num_threads, progress)
     places = _deal(questions, drafts, seed)
-    samples: list[Sample] = []
-    for versions, draft, place in zip(questions, drafts, places, strict=True):
-        order = rng_of(seed, "options", question_id(versions[0]))
-        wrong = [option for option in versions[0].options if option != versions[0].truth]
-        if isinstance(draft, Draft):
-            wrong = list(draft.distractors)
-            versions = tuple(replace(one, question=draft.question, writer=rephraser.name) for one in versions)
-        # As they were drawn or written, their order may tell which of them lie below the truth.
-        shuffled = [wrong[int(index)] for index in order.permutation(len(wrong))]
-        options = (*shuffled[:place], versions[0].truth, *shuffled[place:])
-        samples += [with_options(sample, options) if wrong else sample for sample in versions]
+    samples = [
+        sample
+        for versions, draft, place in zip(questions, drafts, places, strict=True)
+        for sample in _put_in(versions, draft, place, seed, rephraser.name)
+    ]
     kept = Counter(draft for draft in drafts if isinstance(draft, str))
     made = {"stage": "rephrase", "writer": rephraser.name, "seed": seed}
     if isinstance(rephraser, Templates | LlmRephraser):
@@ -261,6 +248,47 @@ def rephrase(
     )
 
 
+def _draft_all(
+    questions: Sequence[Sequence[Sample]],
+    rephraser: Rephraser,
+    seed: int,
+    num_threads: int,
+    progress: Progress | None,
+) -> list[Draft | str]:
+    """A draft for each question, or why there is none."""
+
+    def ask(versions: Sequence[Sample]) -> Draft | str:
+        sample = versions[0]
+        if sample.task not in NUM_OPTIONS:
+            return NO_WORDS
+        return rephraser.rephrase(sample, rng_of(seed, "rephrase", question_id(sample)))
+
+    drafts: list[Draft | str] = []
+    pool = ThreadPoolExecutor(max_workers=num_threads)
+    try:
+        for draft in pool.map(ask, questions):
+            drafts.append(draft)
+            if progress is not None:
+                progress(len(drafts), len(questions))
+    finally:
+        # An error ends the run: what is still waiting is not asked.
+        pool.shutdown(cancel_futures=True)
+    return drafts
+
+
+def _put_in(versions: Sequence[Sample], draft: Draft | str, place: int, seed: int, writer: str) -> list[Sample]:
+    """The versions of a question with the words and options of a draft, if there is one, and the truth at its place."""
+    wrong = [option for option in versions[0].options if option != versions[0].truth]
+    if isinstance(draft, Draft):
+        wrong = list(draft.distractors)
+        versions = [replace(one, question=draft.question, writer=writer) for one in versions]
+    # As they were drawn or written, their order may tell which of them lie below the truth.
+    order = rng_of(seed, "options", question_id(versions[0])).permutation(len(wrong))
+    shuffled = [wrong[int(index)] for index in order]
+    options = (*shuffled[:place], versions[0].truth, *shuffled[place:])
+    return [with_options(sample, options) if wrong else sample for sample in versions]
+
+
 def word_prompt(sample: Sample) -> str:
     """The paper's prompt for the question of a sample."""
     num = NUM_OPTIONS[sample.task]
@@ -268,6 +296,9 @@ def word_prompt(sample: Sample) -> str:
     if num == 2:
         first, second = sorted([sample.truth, *(draw_distractors(sample, np.random.default_rng(0)) or ())])[:2]
         only = ONLY.format(first=first, second=second)
+    rank = rank_of(sample)
+    if rank is not None:
+        only = BELOW.format(num_below=rank, num_options=num - 1)
     return PROMPT.format(
         original_question=sample.question,
         ground_truth_answer=sample.truth,

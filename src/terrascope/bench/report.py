@@ -17,12 +17,14 @@ from terrascope.bench.report_run import tell_run
 from terrascope.bench.score import Score
 from terrascope.bench.statistics import NOTHING
 from terrascope.bench.tables import (
-    NOTES,
     accuracy_in,
+    averages_by_shown,
     correlation_text,
+    notes_on,
     other_tables,
     percent,
     plain_percent,
+    share,
     share_titles,
     task_title,
     to_markdown,
@@ -95,7 +97,8 @@ def render_page(
     return environment.from_string(template).render(
         board=board,
         style="\n".join(styles),
-        notes=NOTES,
+        notes=notes_on(board),
+        earns=board.scores[0].earns,
         titles={name: task_title(name) for name in board.tasks},
         rows=[_row(board, place) for place in range(len(board.scores))],
         has_masks=any(entry.grounding for entry in board.scores),
@@ -134,15 +137,15 @@ def _row(board: Leaderboard, place: int) -> dict[str, Any]:
         "micro": plain_percent(entry.overall.micro),
         "tasks": [plain_percent(accuracy_in(entry, name)) for name in board.tasks],
         "iou": f"{entry.grounding.iou.mean:.2f}" if entry.grounding else "-",
-        "unparsable": f"{100 * together.unparsable:.1f} %",
-        "failed": f"{100 * together.failed:.1f} %",
+        "unparsable": share(together.unparsable),
+        "failed": share(together.failed),
     }
 
 
 def _task_chart(board: Leaderboard, name: str) -> dict[str, str]:
     scores = [entry.overall.tasks[name] for entry in board.scores if name in entry.overall.tasks]
     chance, num = scores[0].chance, max(task.accuracy.num for task in scores)
-    title = f"{task_title(name)}: accuracy by run"
+    title = f"{task_title(name)}: {board.scores[0].earns} by run"
     rows = [(entry.run, accuracy_in(entry, name)) for entry in board.scores]
     return {
         "title": task_title(name),
@@ -185,8 +188,8 @@ def _grounding(board: Leaderboard) -> dict[str, Any]:
             "rows": [
                 [
                     entry.run,
-                    f"{100 * g.num_missing / g.num_masks:.1f} %",
-                    f"{100 * g.num_fitted / g.num_masks:.1f} %",
+                    share(g.num_missing / g.num_masks),
+                    share(g.num_fitted / g.num_masks),
                     f"{g.num_surplus:,}",
                     *(f"{one.mean:.2f}" if one.num else "-" for one in g.by_share),
                 ]
@@ -213,14 +216,8 @@ def _ious(entry: Score, right: bool) -> list[float]:
 
 
 def _shown(board: Leaderboard) -> dict[str, Any] | None:
-    kinds = tuple(dict.fromkeys(kind for entry in board.scores for kind in entry.by_shown))
-    if len(kinds) < 2:
-        return None
-    rows = [
-        [entry.run, *(percent(entry.by_shown[k].macro) if k in entry.by_shown else "-" for k in kinds)]
-        for entry in board.scores
-    ]
-    return {"kinds": kinds, "rows": rows}
+    kinds, rows = averages_by_shown(board)
+    return {"kinds": kinds, "rows": rows} if len(kinds) > 1 else None
 
 
 def _rules(board: Leaderboard) -> dict[str, Any] | None:
@@ -233,7 +230,7 @@ def _rules(board: Leaderboard) -> dict[str, Any] | None:
             {
                 "run": entry.run,
                 "cells": [
-                    f"{plain_percent(summary.macro)}, {100 * summary.together.unparsable:.1f} % unparsable"
+                    f"{plain_percent(summary.macro)}, {share(summary.together.unparsable)} unparsable"
                     for summary in entry.by_rule.values()
                 ],
                 "num": len(entry.disagreeing),

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from terrascope.bench.agreement import Agreement, measure_agreement
 from terrascope.bench.amend import amend
 from terrascope.bench.derived import open_folder, question_id, questions_of, write_derived
+from terrascope.bench.items import digest_of
 from terrascope.bench.label_studio import NO_RATING, RATINGS, Annotation, read_export
 from terrascope.bench.recipe import TASKS
-from terrascope.bench.store import digest_of
 from terrascope.errors import SampleError
 from terrascope.masks import Mask
 from terrascope.sample import Sample
@@ -89,6 +89,7 @@ def import_review(
         SceneError: a scene of which a mask was corrected cannot be read.
         OutputError: the folder cannot be written.
     """
+    tell = progress or (lambda done, total: None)
     store = open_folder(folder)
     assert store.manifest is not None
     samples = tuple(store)
@@ -98,43 +99,26 @@ def import_review(
     kept: list[Sample] = []
     dropped: Counter[str] = Counter()
     drawn: list[list[Mask]] = []
-    num_corrected = num_kept = 0
+    num_corrected = 0
     for done, versions in enumerate(questions, 1):
-        sample, annotations = versions[0], reviews[question_id(versions[0])]
+        annotations = reviews[question_id(versions[0])]
         if not any(one.fault for one in annotations):
-            drawn += _drawn(sample, annotations)
+            drawn += _drawn(versions[0], annotations)
         reason = _reason(annotations, min_experts)
-        corrected = _correct(sample, annotations) if reason is None else {}
-        amended: list[Sample] = list(versions)
-        if corrected:
-            chip = read(sample.source, sample.key)
-            results = [amend(version, corrected, chip, tasks=thresholds) for version in versions]
-            amended = [result for result in results if isinstance(result, Sample)]
-            reason = next((result for result in results if isinstance(result, str)), None)
-        if reason is not None:
-            dropped[reason] += 1
+        left = _amend(versions, annotations, read, thresholds) if reason is None else reason
+        if isinstance(left, str):
+            dropped[left] += 1
         else:
-            num_kept += 1
-            num_corrected += bool(corrected)
-            kept += amended
-        if progress is not None:
-            progress(done, len(questions))
-    everything = [annotation for annotations in reviews.values() for annotation in annotations]
+            num_corrected += left != versions
+            kept += left
+        tell(done, len(questions))
     report = ReviewReport(
         num_questions=len(questions),
-        num_kept=num_kept,
+        num_kept=len(questions) - dropped.total(),
         num_corrected=num_corrected,
         num_samples=len(kept),
         dropped=dict(sorted(dropped.items())),
-        ratings=_count(one.rating for one in everything if one.rating),
-        failed_checks=_count(name for one in everything for name in one.failed),
-        experts=_count(one.expert for one in everything if one.rating),
-        agreement=measure_agreement(
-            [[one.rating for one in annotations if one.rating] for annotations in reviews.values()], drawn
-        ),
-        remarks=tuple(
-            (name, one.expert, one.remarks) for name, all_of in reviews.items() for one in all_of if one.remarks
-        ),
+        **_told(reviews, drawn),
     )
     public = {name: value for name, value in asdict(report).items() if name not in ("remarks", "experts")}
     made = {"stage": "review", "min_experts": min_experts, "num_experts": len(report.experts), "found": public}
@@ -159,6 +143,38 @@ def _read_reviews(
         for name, annotation in read_export(path, samples, digest, number=number):
             reviews[name][annotation.expert] = annotation
     return {name: list(given.values()) for name, given in reviews.items()}
+
+
+def _amend(
+    versions: tuple[Sample, ...], annotations: Sequence[Annotation], read: Read, tasks: Mapping[str, Task]
+) -> tuple[Sample, ...] | str:
+    """The versions of a question with the masks that the experts have left; or why there is no such question."""
+    sample = versions[0]
+    corrected = _correct(sample, annotations)
+    if not corrected:
+        return versions
+    chip = read(sample.source, sample.key)
+    amended = []
+    for version in versions:
+        result = amend(version, corrected, chip, tasks=tasks)
+        if isinstance(result, str):
+            return result
+        amended.append(result)
+    return tuple(amended)
+
+
+def _told(reviews: Mapping[str, Sequence[Annotation]], drawn: Sequence[Sequence[Mask]]) -> dict[str, Any]:
+    """The fields of a report that tell what the experts said, whatever became of the questions."""
+    everything = [(name, one) for name, annotations in reviews.items() for one in annotations]
+    return {
+        "ratings": _count(one.rating for _, one in everything if one.rating),
+        "failed_checks": _count(check for _, one in everything for check in one.failed),
+        "experts": _count(one.expert for _, one in everything if one.rating),
+        "agreement": measure_agreement(
+            [[one.rating for one in annotations if one.rating] for annotations in reviews.values()], drawn
+        ),
+        "remarks": tuple((name, one.expert, one.remarks) for name, one in everything if one.remarks),
+    }
 
 
 def _reason(annotations: Sequence[Annotation], min_experts: int) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from terrascope.bench.derived import open_folder, question_id, questions_of
+from terrascope.bench.items import digest_of
 from terrascope.bench.label_studio import Layout, layout_of, name_layout, write_config, write_task
-from terrascope.bench.store import digest_of
+from terrascope.bench.prompts import to_png
 from terrascope.errors import SampleError, SceneError
 from terrascope.output import check_folder, written_together
 from terrascope.rasters.overlay import BLIND, to_bytes
@@ -24,7 +22,7 @@ from terrascope.rasters.sensors import render
 from terrascope.sample import Sample
 from terrascope.sources.chips import Chip, ChipError
 from terrascope.terracot.asking import UNUSABLE
-from terrascope.terracot.pictures import Read
+from terrascope.terracot.pictures import Read, check_size, observation_of
 
 TASKS_FILE, CONFIG_FILE = "tasks.json", "labels.xml"
 
@@ -149,22 +147,11 @@ def draw_images(chip: Chip, sample: Sample, layout: Layout) -> list[bytes]:
         ChipError: the chip lacks one of them, or has another size than the sample.
         SceneError: an image cannot be shown.
     """
-    if chip.scene.shape != (sample.height, sample.width):
-        raise ChipError(
-            f"{sample.source} {sample.key}: the scene is {chip.scene.shape}, its sample {sample.height, sample.width}",
-            reason="scene of another size",
-        )
+    check_size(chip, sample)
     files = []
     for date, kind in layout:
-        pair = chip.scene.pairs[date - 1] if date <= len(chip.scene.pairs) else None
-        image = None if pair is None else pair.sar if kind == "sar" else pair.optical
-        if image is None:
-            raise ChipError(
-                f"{sample.source} {sample.key}: no {kind} image of date {date}", reason="scene without that image"
-            )
+        image = observation_of(chip, date, kind)
         pixels = to_bytes(render(image))
         pixels[~image.valid] = BLIND
-        png = io.BytesIO()
-        Image.fromarray(pixels).save(png, format="PNG")
-        files.append(png.getvalue())
+        files.append(to_png(pixels))
     return files

@@ -138,12 +138,7 @@ def run(
                 num_asked, num_done = num_asked + 1, num_done + 1
                 if progress is not None:
                     progress(num_done, len(samples))
-                in_a_row = in_a_row + 1 if error is not None else 0
-                if error is not None and in_a_row >= FAILURES_THAT_END_A_RUN:
-                    raise ModelError(
-                        f"{name}: {in_a_row} questions in a row failed, at last: {_one_line(error)}; "
-                        "mend it and start the same run again to go on"
-                    )
+                in_a_row = _count_failures(in_a_row, error, name)
         return RunReport(
             folder=target,
             benchmark=benchmark.name,
@@ -199,6 +194,22 @@ def _ask(benchmark: Benchmark, index: int, predictor: Predictor) -> tuple[Reply,
             raise
         seconds = round(perf_counter() - started, 6)
         return Reply(id=sample_id, text="", raw="", seconds=seconds, failed=reason_of(error)), error
+
+
+def _count_failures(in_a_row: int, error: TerraScopeError | MemoryError | None, name: str) -> int:
+    """How many items in a row have failed by now.
+
+    Raises:
+        ModelError: so many that the run is given up.
+    """
+    if error is None:
+        return 0
+    if in_a_row + 1 >= FAILURES_THAT_END_A_RUN:
+        raise ModelError(
+            f"{name}: {in_a_row + 1} questions in a row failed, at last: {_one_line(error)}; "
+            "mend it and start the same run again to go on"
+        )
+    return in_a_row + 1
 
 
 def _to_mask(step: GroundedStep) -> SampleMask:

@@ -16,8 +16,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from terrascope.bench.external.labels import SEPARATOR, LabelScores, read_labels, score_labels
-from terrascope.bench.external.protocols import OWN, Protocol
+from terrascope.bench.external.labels import SEPARATOR, LabelScores, f1_of, read_labels, score_labels
+from terrascope.bench.external.protocols import OWN, Metric, Protocol
 from terrascope.bench.grounding import Grounded, GroundedQuestion, Grounding, ground, summarize_grounding
 from terrascope.bench.items import Shown, shown_of
 from terrascope.bench.parsing import RULES, Rule, is_free_right, read_choice, read_free
@@ -30,10 +30,19 @@ from terrascope.trace import LETTERS
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What was chosen by one rule: a letter, or a free answer; None where nothing can be read. Whether it is right."""
+    """What was made of a reply by one rule.
+
+    Attributes:
+        choice: a letter, or a free answer; None where nothing can be read.
+        credit: what it earns: 1 if it is right, else 0; where labels are named, their F1.
+    """
 
     choice: str | None
-    right: bool
+    credit: float
+
+    @property
+    def right(self) -> bool:
+        return self.credit == 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +72,7 @@ class TaskScore:
     """One task, or several together.
 
     Attributes:
-        accuracy: share of right answers.
+        accuracy: share of right answers; where labels are named, their mean F1 over images.
         chance: what guessing among the options gives; None where a question has none.
         unparsable, failed: shares of questions whose reply cannot be read, and that have none.
     """
@@ -117,7 +126,8 @@ class Score:
         overall: all questions that were asked; by_shown: by the images that were shown, where there are several kinds.
         by_rule: all questions again, by each rule.
         grounding: None where no question has a true mask, or the run gave no mask at all.
-        labels: where answers are names of labels, how well these were named.
+        metric: of its benchmark's protocol.
+        labels: where that is `labels`, how well these were named; None where nothing was answered.
         reasons: why questions failed -> how many.
     """
 
@@ -129,6 +139,7 @@ class Score:
     by_shown: Mapping[Shown, Summary]
     by_rule: Mapping[Rule, Summary]
     grounding: Grounding | None
+    metric: Metric
     labels: LabelScores | None
     reasons: Mapping[str, int]
 
@@ -141,6 +152,14 @@ class Score:
         """The questions whose reply is not read alike by all rules."""
         return tuple(q for q in self.questions if len({reading.choice for reading in q.readings.values()}) > 1)
 
+    @property
+    def earns(self) -> str:
+        """What `accuracy` is called for people."""
+        return "F1" if self.metric == "labels" else "accuracy"
+
+    def credit(self, question: Scored) -> float:
+        return question.readings[self.rule].credit
+
     def is_right(self, question: Scored) -> bool:
         return question.readings[self.rule].right
 
@@ -149,6 +168,7 @@ class Score:
         return {
             "run": self.run,
             "rule": self.rule,
+            "metric": self.metric,
             "num_questions": self.num_questions,
             "num_asked": self.num_asked,
             "num_read_differently": len(self.disagreeing),
@@ -203,7 +223,8 @@ def score(
         by_shown={k: summarize([q for q in questions if q.shown == k], rule, seed=seed) for k in shown},
         by_rule={each: summarize(questions, each, seed=seed) for each in RULES},
         grounding=_score_grounding(questions, overall, rule, seed) if has_masks else None,
-        labels=_score_labels(samples, given) if protocol.metric == "labels" else None,
+        metric=protocol.metric,
+        labels=_score_labels(samples, given) if protocol.metric == "labels" and overall.num_tasks else None,
         reasons=dict(Counter(q.failed for q in questions if q.failed is not None).most_common()),
     )
 
@@ -222,17 +243,18 @@ def score_reply(sample: Sample, reply: Reply, protocol: Protocol = OWN) -> Score
     readings: dict[Rule, Reading] = {}
     for rule in RULES:
         if reply.failed is not None:
-            readings[rule] = Reading(choice=None, right=False)
+            readings[rule] = Reading(choice=None, credit=0.0)
         elif sample.options:
             choice = read_choice(reply.text, sample.options, rule, by_text=protocol.by_text)
-            readings[rule] = Reading(choice=choice, right=choice == truth)
+            readings[rule] = Reading(choice=choice, credit=float(choice == truth))
         elif protocol.metric == "labels":
-            named = read_labels(reply.text)
-            readings[rule] = Reading(choice=SEPARATOR.join(sorted(named)) or None, right=named == read_labels(truth))
+            named = _labels_in(reply)
+            credit = f1_of(read_labels(truth), named)
+            readings[rule] = Reading(choice=SEPARATOR.join(sorted(named)) or None, credit=credit)
         else:
             said = read_free(reply.text, sample.unit)
             right = said is not None and is_free_right(said, truth, value=sample.value, unit=sample.unit)
-            readings[rule] = Reading(choice=said, right=right)
+            readings[rule] = Reading(choice=said, credit=float(right))
     return Scored(
         id=sample.id,
         task=sample.task,
@@ -252,8 +274,8 @@ def summarize(questions: Sequence[Scored], rule: Rule, *, seed: int = 0) -> Summ
     can_do = np.array([any(q.failed is None for q in questions if q.task == name) for name in names])
     # Cells: each task, the tasks that can be done, all.
     cells = np.concatenate([of_task, of_task @ can_do[:, None], np.ones((len(questions), 1), bool)], axis=1)
-    right = [question.readings[rule].right for question in questions]
-    means, drawn = resample_means(right, cells, [question.place for question in questions], seed=seed)
+    earned = [question.readings[rule].credit for question in questions]
+    means, drawn = resample_means(earned, cells, [question.place for question in questions], seed=seed)
     parts = []
     for place in range(cells.shape[1]):
         chosen = [question for question, inside in zip(questions, cells[:, place], strict=True) if inside]
@@ -292,10 +314,15 @@ def _score_labels(samples: Sequence[Sample], given: Mapping[str, Reply]) -> Labe
     asked = [sample for sample in samples if sample.id in given]
     try:
         return score_labels(
-            [read_labels(sample.answer) for sample in asked], [read_labels(given[sample.id].text) for sample in asked]
+            [read_labels(sample.answer) for sample in asked], [_labels_in(given[sample.id]) for sample in asked]
         )
     except ValueError as error:
         raise SampleError(f"a question of this benchmark has no true label: {error}") from None
+
+
+def _labels_in(reply: Reply) -> frozenset[str]:
+    """The labels that the answer of a reply names; what was only thought of does not count."""
+    return read_labels(read_free(reply.text, None) or "")
 
 
 def json_values(value: Any) -> Any:

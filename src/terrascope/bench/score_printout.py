@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from terrascope.bench.external.labels import LabelScores
 from terrascope.bench.grounding import Grounding
 from terrascope.bench.score import Score, Summary, TaskScore
 from terrascope.bench.statistics import Interval
-from terrascope.bench.tables import asked, correlation_text, plain_percent, share_titles, task_title
+from terrascope.bench.tables import asked, correlation_text, plain_percent, share, share_titles, task_title
 
 
 def print_score(score: Score, console: Console | None = None) -> None:
@@ -36,15 +36,14 @@ def print_score(score: Score, console: Console | None = None) -> None:
     for reason, num in score.reasons.items():
         console.print(Text(f"Without an answer: {num:,}, {reason}", style="yellow"))
     if score.labels is not None:
-        told = asdict(score.labels).items()
-        console.print(Text("labels: " + ", ".join(f"{name.replace('_', ' ')} {100 * v:.1f} %" for name, v in told)))
+        _print_labels(console, score.labels)
     if score.grounding is not None:
         _print_grounding(console, score.grounding)
 
 
 def _task_table(score: Score) -> Table:
     ious = score.grounding.tasks if score.grounding else {}
-    rows = _bare_table("task", "accuracy", "guess", "unparsable", "failed", "IoU", "number")
+    rows = _bare_table("task", score.earns, "guess", "unparsable", "failed", "IoU", "number")
     for name, task in score.overall.tasks.items():
         iou = ious.get(name)
         accuracy = _between(task.accuracy) if task.can_do else "cannot do"
@@ -60,6 +59,16 @@ def _task_table(score: Score) -> Table:
     return rows
 
 
+def _print_labels(console: Console, found: LabelScores) -> None:
+    told = {"F1 over images": found.f1, "micro F1": found.micro_f1, "macro F1 over classes": found.macro_f1}
+    told |= {"recall": found.recall, "just the right classes": found.exact}
+    console.print(Text(", ".join(f"{name} {share(value)}" for name, value in told.items())))
+    rows = _bare_table("class", "F1")
+    for name, value in found.by_label.items():
+        rows.add_row(name, share(value))
+    console.print(rows)
+
+
 def _between(interval: Interval) -> str:
     if not interval.num:
         return "-"
@@ -67,7 +76,7 @@ def _between(interval: Interval) -> str:
 
 
 def _lost(task: TaskScore) -> list[str]:
-    return [f"{100 * task.unparsable:.1f} %", f"{100 * task.failed:.1f} %"]
+    return [share(task.unparsable), share(task.failed)]
 
 
 def _chance(chance: float | None) -> str:
@@ -81,7 +90,7 @@ def _iou(interval: Interval | None) -> str:
 def _summary_table(title: str, summaries: Iterable[tuple[str, Summary]]) -> Table:
     rows = _bare_table(title, "average", "over questions", "unparsable")
     for name, summary in summaries:
-        unparsable = f"{100 * summary.together.unparsable:.1f} %"
+        unparsable = share(summary.together.unparsable)
         rows.add_row(name, _between(summary.macro), plain_percent(summary.micro), unparsable)
     return rows
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from terrascope.bench.items import Item, show_only, shown_of
+from terrascope.bench.items import Item, digest_of, show_only, shown_of
 from terrascope.errors import SampleError
 from terrascope.sample import Sample
 from terrascope.sources.chips import Chip, Source
@@ -136,15 +134,6 @@ class BenchStore:
         # The last digits of generated reflectances depend on the machine; the label maps, by which answers are
         # judged, do not.
         return tuple(content for content in record.contents if content.startswith("labels:"))
-
-
-def digest_of(samples: Iterable[Sample]) -> str:
-    """SHA-256 of questions and truths, in order."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(json.dumps(sample.to_row(), ensure_ascii=False, separators=(",", ":")).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
 
 
 def _check_files(store: Store) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from terrascope.bench.external.protocols import PROTOCOLS, Protocol
+from terrascope.bench.external.labels import LABELS
+from terrascope.bench.external.protocols import PROTOCOLS, Average, Protocol
 from terrascope.bench.grounding import SHARES
+from terrascope.bench.items import Shown
 from terrascope.bench.leaderboard import Leaderboard
 from terrascope.bench.score import Score
 from terrascope.bench.statistics import NOTHING, Correlation, Interval
@@ -16,14 +18,24 @@ NOTES = (
     "* (**): better than the next at p < 0.05 (0.01), paired over places, not corrected for the number of runs."
 )
 
+NAMED = "An answer earns the F1 of the classes that it names: 1 for just the right ones."
+
+
+def notes_on(board: Leaderboard) -> str:
+    """What has to be known to read the main table."""
+    return f"{NOTES} {NAMED}" if any(entry.metric == "labels" for entry in board.scores) else NOTES
+
 
 def to_markdown(board: Leaderboard) -> str:
     """All tables of a leaderboard."""
     total = board.scores[0].num_questions
     setting = f"{total:,} questions, digest `{board.digest[:12]}`, rule of reading: {board.rule}."
-    parts = [f"# {board.benchmark}", setting, _main_table(board), NOTES.replace("*", "\\*")]
+    parts = [f"# {board.benchmark}", setting, _main_table(board), notes_on(board).replace("*", "\\*")]
     for title, titles, rows in other_tables(board):
-        parts += [f"## {title}", table(titles, [[_escape(row[0]), *row[1:]] for row in rows])]
+        parts += [
+            f"## {title}",
+            table([_escape(head) for head in titles], [[_escape(row[0]), *row[1:]] for row in rows]),
+        ]
     if any(entry.grounding for entry in board.scores):
         parts += ["## Grounding", _grounding_table(board)]
     if any(len(entry.by_shown) > 1 for entry in board.scores):
@@ -41,7 +53,7 @@ def _main_table(board: Leaderboard) -> str:
         mark = board.mark(place).replace("*", "\\*")
         average = [f"{percent(overall.macro)} {mark}".strip(), overall.num_tasks, percent(overall.micro)]
         ious = [f"{entry.grounding.iou:.2f}" if entry.grounding else "-"] if has_grounding else []
-        lost = [f"{100 * overall.together.unparsable:.1f} %", f"{100 * overall.together.failed:.1f} %"]
+        lost = [share(overall.together.unparsable), share(overall.together.failed)]
         tasks = [plain_percent(accuracy_in(entry, name)) for name in board.tasks]
         rows.append([place + 1, _escape(entry.run), asked(entry), *average, *tasks, *ious, *lost])
     titles = ["#", "run", "questions", "average", "tasks", "over questions"]
@@ -53,7 +65,7 @@ def other_tables(board: Leaderboard) -> list[tuple[str, list[str], list[list[str
     """Title, column titles and rows of what the protocol of another's benchmark tells beside accuracy by task."""
     tables = [
         ("Averages of its own tables", *_protocol_table(board, PROTOCOLS.get(board.benchmark))),
-        ("Labels", *_label_table(board)),
+        ("F1 of each class", *_label_table(board)),
     ]
     return [(title, titles, rows) for title, titles, rows in tables if rows and len(titles) > 1]
 
@@ -63,20 +75,32 @@ def _protocol_table(board: Leaderboard, protocol: Protocol | None) -> tuple[list
         return [], []
     rows = []
     for entry in board.scores:
-        done = {name: task.accuracy for name, task in entry.overall.tasks.items()}
-        counts = {name: (round(accuracy.mean * accuracy.num), accuracy.num) for name, accuracy in done.items()}
-        found = [protocol.average(average, counts) for average in protocol.averages]
-        rows.append([entry.run, *("-" if value is None else f"{100 * value:.1f} %" for value in found)])
+        found = [_average(entry, protocol, average) for average in protocol.averages]
+        rows.append([entry.run, *("-" if value is None else share(value) for value in found)])
     return ["run", *(f"{average.name} ({average.where})" for average in protocol.averages)], rows
 
 
+def _average(entry: Score, protocol: Protocol, average: Average) -> float | None:
+    """An average of a benchmark's own tables (0-1); None where a run can do nothing, or was not asked for it."""
+    if not entry.overall.num_tasks:
+        return None
+    if entry.labels is not None:
+        value: float = getattr(entry.labels, average.kind)
+        return value
+    done = {name: task.accuracy for name, task in entry.overall.tasks.items()}
+    counts = {name: (round(accuracy.mean * accuracy.num), accuracy.num) for name, accuracy in done.items()}
+    return protocol.average(average, counts)
+
+
 def _label_table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
-    rows = []
-    for entry in board.scores:
-        if entry.labels is not None:
-            found = (entry.labels.micro_f1, entry.labels.macro_f1, entry.labels.recall, entry.labels.exact)
-            rows.append([entry.run, *(f"{100 * value:.1f} %" for value in found)])
-    return ["run", "micro F1", "macro F1", "recall", "just the right ones"], rows
+    """Class by class, as there are more of them than runs: those that are in any truth."""
+    found = {entry.run: entry.labels.by_label for entry in board.scores if entry.labels is not None}
+    rows = [
+        [name, *(share(by_label[name]) if name in by_label else "-" for by_label in found.values())]
+        for name in LABELS
+        if any(name in by_label for by_label in found.values())
+    ]
+    return ["class", *found], rows
 
 
 def _grounding_table(board: Leaderboard) -> str:
@@ -85,27 +109,33 @@ def _grounding_table(board: Leaderboard) -> str:
         found = entry.grounding
         if found is not None:
             means = [f"{mean:.2f}" for mean in (found.iou, found.right_iou, found.wrong_iou)]
-            masks = [f"{100 * num / found.num_masks:.1f} %" for num in (found.num_missing, found.num_fitted)]
+            masks = [share(num / found.num_masks) for num in (found.num_missing, found.num_fitted)]
             shares = [f"{one.mean:.2f}" if one.num else "-" for one in found.by_share]
             rows.append([_escape(entry.run), *means, correlation_text(found.correlation), *masks, *shares])
     titles = ["run", "IoU", "of right answers", "of wrong answers", "Pearson r", "missing masks", "of another name"]
     return table([*titles, *share_titles()], rows)
 
 
-def _shown_table(board: Leaderboard) -> str:
+def averages_by_shown(board: Leaderboard) -> tuple[tuple[Shown, ...], list[list[str]]]:
+    """The kinds of images that are shown, and for each run its name and its average of each kind."""
     kinds = tuple(dict.fromkeys(kind for entry in board.scores for kind in entry.by_shown))
-    rows = []
-    for entry in board.scores:
-        cells = [percent(entry.by_shown[kind].macro) if kind in entry.by_shown else "-" for kind in kinds]
-        rows.append([_escape(entry.run), *cells])
-    return table(["run", *kinds], rows)
+    rows = [
+        [entry.run, *(percent(entry.by_shown[kind].macro) if kind in entry.by_shown else "-" for kind in kinds)]
+        for entry in board.scores
+    ]
+    return kinds, rows
+
+
+def _shown_table(board: Leaderboard) -> str:
+    kinds, rows = averages_by_shown(board)
+    return table(["run", *kinds], [[_escape(row[0]), *row[1:]] for row in rows])
 
 
 def _rules_table(board: Leaderboard) -> str:
     rows = []
     for entry in board.scores:
         if entry.disagreeing:
-            read = [f"{plain_percent(s.macro)} / {100 * s.together.unparsable:.1f} %" for s in entry.by_rule.values()]
+            read = [f"{plain_percent(s.macro)} / {share(s.together.unparsable)}" for s in entry.by_rule.values()]
             rows.append([_escape(entry.run), *read, len(entry.disagreeing)])
     return table(["run", *board.scores[0].by_rule, "questions read differently"], rows)
 
@@ -123,9 +153,14 @@ def percent(interval: Interval) -> str:
     return f"{100 * interval.mean:.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
+def share(value: float) -> str:
+    """`71.2 %`, of a share from 0 to 1."""
+    return f"{100 * value:.1f} %"
+
+
 def plain_percent(interval: Interval) -> str:
     """`71.2 %`."""
-    return f"{100 * interval.mean:.1f} %" if interval.num else "-"
+    return share(interval.mean) if interval.num else "-"
 
 
 def accuracy_in(entry: Score, name: str) -> Interval:

@@ -73,7 +73,7 @@ def run(
             "--model",
             metavar="NAME",
             help="nano, a folder, or a repository of the hub; vlm:NAME, endpoint:NAME; random, majority, forest, "
-            "oracle; and before any of these box:, random-mask:, blank:, blank-optical: or blank-sar:.",
+            "oracle; and before any of these box:, random-mask:, random-box:, blank:, blank-optical: or blank-sar:.",
         ),
     ] = "nano",
     limit: Annotated[

@@ -19,10 +19,14 @@ import numpy as np
 from terrascope import masks
 from terrascope.errors import SampleError, SceneError
 from terrascope.sample import Sample
+from terrascope.sources.chips import Origin
 from terrascope.trace import LETTERS
 
 EXTRA = "terrascope"
 """The key of a record under which the rest of a sample travels."""
+
+ORIGINS = "origins"
+"""The key under `EXTRA` of what a scene was before it was exported and read again: lists of source, key and place."""
 
 IMAGE = "<image>"
 
@@ -109,6 +113,7 @@ def unpack(record: Mapping[str, Any]) -> Sample:
         size = int(row["height"]), int(row["width"])
     except (KeyError, TypeError, ValueError):
         raise _wrong_form(record) from None
+    row.pop(ORIGINS, None)
     found = read_masks(record, [image for image, _ in pointed], size)
     row["masks"] = [
         {"counts": counts, "image": image, "class_name": class_name}
@@ -245,6 +250,23 @@ def read_records(path: Path) -> Iterator[PlacedRecord]:
         raise SampleError(f"{path}: not text in UTF-8; give a JSON list, or one JSON object a line") from None
     if buffer or is_open:
         raise SampleError(f"{path}: not JSON from byte {start} on; give a JSON list, or one JSON object a line")
+
+
+def origins_in(record: Mapping[str, Any]) -> tuple[Origin, ...]:
+    """What the scene of a record was before it was exported, as far back as the record tells; none if it does not.
+
+    Raises:
+        RecordError: what stands there are no origins.
+    """
+    extra = record.get(EXTRA)
+    told = extra.get(ORIGINS, []) if isinstance(extra, Mapping) else []
+    try:
+        origins = tuple(Origin(*origin) for origin in told)
+    except TypeError:
+        raise _wrong_form(record) from None
+    if not all(isinstance(part, str) for origin in origins for part in origin):
+        raise _wrong_form(record)
+    return origins
 
 
 def _code(record: Mapping[str, Any], parts: Any, size: tuple[int, int] | None) -> str:

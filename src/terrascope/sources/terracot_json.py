@@ -26,6 +26,7 @@ from terrascope.sources.records import (
     RecordError,
     clean,
     image_names,
+    origins_in,
     read_masks,
     read_records,
     sizes_of_masks,
@@ -97,7 +98,9 @@ class TerraCotJson:
             ChipError: there is no such chip, or an image is missing or unreadable.
         """
         place, split, records = self._chip(key)
-        samples = [sample for record in records for sample in self._usable(record)]
+        usable = [(record, sample) for record in records for sample in self._usable(record)]
+        samples = [sample for _, sample in usable]
+        origins = (origin for record, sample in usable for origin in self._origins(record, sample, key))
         first = samples[0] if samples else None
         scene = read_scene(self.root, key.split("|"), first)
         return Chip(
@@ -112,12 +115,7 @@ class TerraCotJson:
             ),
             country=first.country if first else None,
             lonlat=(first.lon, first.lat) if first and first.lon is not None and first.lat is not None else None,
-            # Only records of this program say what they were.
-            origins=tuple(
-                dict.fromkeys(
-                    Origin(sample.source, sample.key, sample.place) for sample in samples if sample.source != self.name
-                )
-            ),
+            origins=tuple(dict.fromkeys(origins)),
         )
 
     def samples(self, key: str) -> tuple[Sample, ...]:
@@ -170,6 +168,11 @@ class TerraCotJson:
         place, split, places = self._chips[key]
         return place, split, [_read_at(place) for place in places]
 
+    def _origins(self, record: Any, sample: Sample, key: str) -> tuple[Origin, ...]:
+        """What a chip was before, the last first, as a record tells with its sample: only those of this program do."""
+        last = Origin(sample.source, sample.key, sample.place)
+        return (*((last,) if last[:2] != (self.name, key) else ()), *origins_in(record))
+
     def _usable(self, record: Any) -> tuple[Sample, ...]:
         try:
             return tuple(_samples_of(record, self.root, "|".join(image_names(record)), self.name))
@@ -193,6 +196,7 @@ def _samples_of(record: Any, images: Path | None, name: str, source: str = NAME)
             find_image(images, other)
     if EXTRA in record:
         sample = unpack(record)
+        origins_in(record)
         if size not in (None, (sample.height, sample.width)):
             raise RecordError(f"sample {sample.id}: its image is of another size", reason="mask of another size")
         yield sample

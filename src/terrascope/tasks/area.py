@@ -58,14 +58,14 @@ class Area:
             )
             if region is None:
                 continue
-            area, thing = format_area(region.area_m2), name_class(region.land_class, rng)
+            thing = name_class(region.land_class, rng)
             templates = COVER_TEMPLATES if "area" in thing else TEMPLATES
             question = free_question(
                 task=self.name,
                 text=fill(templates, rng, date=date, num_dates=labelled.num_dates, thing=thing),
                 num_dates=labelled.num_dates,
-                steps=[(region, f"{region.coverage_finding} The area is {area}.")],
-                truth=area,
+                steps=[(region, word_finding(region))],
+                truth=format_area(region.area_m2),
                 value=region.area_m2,
                 unit="m2",
             )
@@ -78,3 +78,8 @@ class Area:
         if not self.balanced:
             return scaled_values(region.area_m2, rng, num=num, ratios=ratios, high=whole_m2)
         return even_values(region.area_m2, rng, num=num, ratios=ratios, min_ratio=self.min_ratio, high=whole_m2)
+
+
+def word_finding(region: Region) -> str:
+    """What the reasoning finds of the class; only where the scale is known."""
+    return f"{region.coverage_finding} The area is {format_area(region.area_m2)}."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from terrascope.tasks.question import LabelledScene, Question, free_question, pose
-from terrascope.tasks.regions import dates_in_random_order, find_regions, pairs_in_random_order
+from terrascope.tasks.regions import Region, dates_in_random_order, find_regions, pairs_in_random_order
 from terrascope.tasks.wording import fill, name_class
 
 TEMPLATES = (
@@ -67,11 +67,14 @@ class Boundary:
                     second=name_class(second.land_class, rng),
                 ),
                 num_dates=num_dates,
-                steps=[
-                    (first, first.coverage_finding),
-                    (second, f"{second.coverage_finding} {'They touch.' if touching else 'They do not touch.'}"),
-                ],
+                steps=list(zip((first, second), word_findings(first, second, touching=touching), strict=True)),
                 truth=truth,
             )
             return pose(question, [other], rng) if with_options else question
         return None
+
+
+def word_findings(first: Region, second: Region, *, touching: bool) -> tuple[str, str]:
+    """What the reasoning finds of either class."""
+    told = "They touch." if touching else "They do not touch."
+    return first.coverage_finding, f"{second.coverage_finding} {told}"

@@ -71,8 +71,8 @@ class BuildingChange:
             task=self.name,
             text=templates[int(rng.integers(len(templates)))],
             num_dates=labelled.num_dates,
-            steps=[(buildings, f"There are {total} buildings."), (ruins, f"{destroyed} are destroyed.")],
-            conclusion=f"So {share} of the buildings are destroyed.",
+            steps=list(zip((buildings, ruins), word_findings(total, destroyed), strict=True)),
+            conclusion=word_conclusion(total, destroyed),
             truth=str(destroyed) if asks_count else share,
             value=float(destroyed) if asks_count else 100 * destroyed / total,
             unit="count" if asks_count else "%",
@@ -99,3 +99,13 @@ class BuildingChange:
     def _find(self, labelled: LabelledScene, date: int, name: str) -> tuple[Region, int] | None:
         region = next((region for region in find_regions(labelled, date) if region.name == name), None)
         return None if region is None else find_objects(region, self.tolerance)
+
+
+def word_findings(total: int, destroyed: int) -> tuple[str, str]:
+    """What the reasoning finds of the buildings before, and of the destroyed ones."""
+    return f"There are {total} buildings.", f"{destroyed} are destroyed."
+
+
+def word_conclusion(total: int, destroyed: int) -> str:
+    """What the reasoning concludes."""
+    return f"So {format_share(destroyed / total)} of the buildings are destroyed."

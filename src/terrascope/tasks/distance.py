@@ -63,7 +63,6 @@ class Distance:
         with_options: bool,
     ) -> Question | None:
         distance_m = first.survey.distance_m(first, second)
-        distance = format_distance(distance_m)
         num_dates = labelled.num_dates
         question = free_question(
             task=self.name,
@@ -76,11 +75,8 @@ class Distance:
                 second=name_class(second.land_class, rng),
             ),
             num_dates=num_dates,
-            steps=[
-                (first, first.coverage_finding),
-                (second, f"{second.coverage_finding} They are {distance} apart."),
-            ],
-            truth=distance,
+            steps=list(zip((first, second), word_findings(first, second, distance_m), strict=True)),
+            truth=format_distance(distance_m),
             value=distance_m,
             unit="m",
         )
@@ -88,3 +84,8 @@ class Distance:
             return question
         wrong = scaled_values(distance_m, rng, num=self.num_options - 1, ratios=self.option_ratios)
         return pose(question, [format_distance(value) for value in wrong], rng)
+
+
+def word_findings(first: Region, second: Region, distance_m: float) -> tuple[str, str]:
+    """What the reasoning finds of either class."""
+    return first.coverage_finding, f"{second.coverage_finding} They are {format_distance(distance_m)} apart."

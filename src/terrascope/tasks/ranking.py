@@ -40,7 +40,7 @@ class Ranking:
             regions = [region for region in find_regions(labelled, date) if region.coverage >= self.min_coverage]
             for first, second in pairs_in_random_order(regions, rng):
                 smaller, larger = sorted((first, second), key=lambda region: region.coverage)
-                if not self._differ(smaller, larger):
+                if not self.can_tell(smaller, larger):
                     continue
                 question = free_question(
                     task=self.name,
@@ -55,13 +55,18 @@ class Ranking:
                     ),
                     num_dates=num_dates,
                     steps=[(region, region.coverage_finding) for region in (first, second)],
-                    conclusion=f"So the {larger.name} is larger.",
+                    conclusion=word_conclusion(larger),
                     truth=larger.name,
                 )
                 return pose(question, [smaller.name], rng) if with_options else question
         return None
 
-    def _differ(self, smaller: Region, larger: Region) -> bool:
+    def can_tell(self, smaller: Region, larger: Region) -> bool:
         """True if the areas differ by enough, and still do once they are written as whole percentages."""
         enough = larger.coverage >= self.min_ratio * smaller.coverage
         return enough and format_share(larger.coverage) != format_share(smaller.coverage)
+
+
+def word_conclusion(larger: Region) -> str:
+    """What the reasoning concludes."""
+    return f"So the {larger.name} is larger."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any, TextIO
 from terrascope.errors import SampleError, SceneError
 from terrascope.output import check_folder, written_together
 from terrascope.sample import Sample
-from terrascope.sources.chips import ChipError
+from terrascope.sources.chips import ChipError, Origin
+from terrascope.sources.records import EXTRA, ORIGINS
 from terrascope.terracot.conversations import FORMATS, FORMS, Form, Format, layout_of, to_record
 from terrascope.terracot.pictures import IMAGES, Read, name_images, picture_files, write_pictures
 
@@ -46,6 +47,7 @@ def export(
     form: Form,
     file_format: Format,
     read: Read | None,
+    origins: Mapping[tuple[str, str], Sequence[Origin]] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Exported:
     """Write samples as conversations, in their order and one at a time, so that memory does not grow with them.
@@ -59,6 +61,8 @@ def export(
         form: `plain` and `thinking` leave out referring samples, whose answer is a mask.
         file_format: `internvl`, `llava` or `terrascope`.
         read: gives the chip of a source's name and a key, for the pictures; None to write text alone.
+        origins: by source and key, what a chip was before it was exported and read again; grounded records take it
+            along, so that it is known again however often it was exported.
         progress: is told how many samples are done.
 
     Raises:
@@ -75,6 +79,8 @@ def export(
             files: dict[str, _RecordFile] = {}
             for number, sample in enumerate(samples, 1):
                 record = to_record(sample, form, file_format, name_images(sample))
+                if record is not None and EXTRA in record and origins and (sample.source, sample.key) in origins:
+                    record[EXTRA][ORIGINS] = origins[sample.source, sample.key]
                 reason = "no answer in words" if record is None else pictures.provide(sample)
                 if reason is None:
                     name = _file_of(sample, form, file_format)

@@ -27,22 +27,24 @@ IMAGES = "images"
 """Folder of the pictures; those of the authors' optical and SAR pairs lie where they want them."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_SAR = "_sar"
 _LONGEST_NAME = 100
 
 
 def name_images(sample: Sample) -> ImageNames:
-    """Names of the pictures of a sample's scene: equal for all samples of the scene, and for no other."""
+    """Names of the pictures of a sample's scene: equal for all samples that show the same of it.
+
+    SAR without an optical image has another name than the optical image that another sample shows of the scene.
+    """
     stem = f"{_safe(sample.source)}/{_safe(sample.key)}"
-    is_alone = len(sample.images) == 1
-    return ImageNames(
-        images=tuple(
-            f"{stem}.png" if is_alone else f"{stem}_{image.number}_{image.modality}.png" for image in sample.images
-        ),
-        dates=tuple(
-            f"{stem}.png" if sample.num_dates == 1 else f"{stem}_{number}.png"
-            for number in range(1, sample.num_dates + 1)
-        ),
-    )
+    if len(sample.images) == 1:
+        images = [f"{stem}{_SAR}.png" if sample.images[0].modality == "sar" else f"{stem}.png"]
+    else:
+        images = [f"{stem}_{image.number}_{image.modality}.png" for image in sample.images]
+    seen = {image.number for image in sample.images if image.modality == "optical"}
+    numbers = range(1, sample.num_dates + 1)
+    dates = [f"{stem}{f'_{n}' if sample.num_dates > 1 else ''}{'' if n in seen else _SAR}.png" for n in numbers]
+    return ImageNames(images=tuple(images), dates=tuple(dates))
 
 
 def picture_files(sample: Sample, file_format: Format, root: Path) -> dict[Path, tuple[int, str, int | None]]:
@@ -78,13 +80,9 @@ def write_pictures(chip: Chip, sample: Sample, files: dict[Path, tuple[int, str,
         SceneError: an image cannot be shown.
         OutputError: a file cannot be written.
     """
-    if chip.scene.shape != (sample.height, sample.width):
-        raise ChipError(
-            f"{sample.source} {sample.key}: the scene is {chip.scene.shape}, its sample {sample.height, sample.width}",
-            reason="scene of another size",
-        )
+    check_size(chip, sample)
     for path, (number, modality, channel) in files.items():
-        observation = _observation(chip, number, modality)
+        observation = observation_of(chip, number, modality)
         pixels = to_bytes(render(observation))
         if channel is not None:
             pixels = pixels[..., channel]
@@ -93,7 +91,25 @@ def write_pictures(chip: Chip, sample: Sample, files: dict[Path, tuple[int, str,
         _write_png(path, pixels)
 
 
-def _observation(chip: Chip, number: int, modality: str) -> Observation:
+def check_size(chip: Chip, sample: Sample) -> None:
+    """Refuse a chip on which the masks of a sample do not lie.
+
+    Raises:
+        ChipError: the scene is of another size than the sample.
+    """
+    if chip.scene.shape != (sample.height, sample.width):
+        raise ChipError(
+            f"{sample.source} {sample.key}: the scene is {chip.scene.shape}, its sample {sample.height, sample.width}",
+            reason="scene of another size",
+        )
+
+
+def observation_of(chip: Chip, number: int, modality: str) -> Observation:
+    """The image of a date (from 1) and a modality.
+
+    Raises:
+        ChipError: the scene has none.
+    """
     pair = chip.scene.pairs[number - 1] if number <= len(chip.scene.pairs) else None
     observation = None if pair is None else pair.sar if modality == "sar" else pair.optical
     if observation is None:
@@ -110,6 +126,10 @@ def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 
 def _safe(name: str) -> str:
-    """The name as a file may be called everywhere; where that changes it, its digest keeps it apart from others."""
+    """The name as a file may be called everywhere; where it cannot stay, its digest keeps it apart from others."""
     safe = _UNSAFE.sub("-", name).strip(".-")[:_LONGEST_NAME]
-    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
+    return (
+        safe
+        if safe == name and not name.endswith(_SAR)
+        else f"{safe}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
+    )

@@ -89,7 +89,7 @@ class RecipeFields(BaseModel):
             else:
                 where = [origin, ".".join(names)] if names else [origin]
             more = f"; choose among {', '.join(cls.model_fields)}" if names and names[0] not in cls.model_fields else ""
-            raise SampleError(f"{': '.join(where)}: {_put(first)}{more}") from None
+            raise SampleError(f"{': '.join(where)}: {describe_field_error(first)}{more}") from None
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -283,7 +283,7 @@ _WANTED: Mapping[str, str] = {
 """What a value should have been, by the first word of the error's type, as in `int_parsing`."""
 
 
-def _put(error: Mapping[str, Any]) -> str:
+def describe_field_error(error: Mapping[str, Any]) -> str:
     """An error of pydantic in words of a user who knows nothing of Python."""
     kind, context = error["type"], error.get("ctx", {})
     if kind in _WORDS:

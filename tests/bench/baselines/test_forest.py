@@ -138,3 +138,10 @@ def test_chips_that_cannot_be_read_are_passed_over() -> None:
 
     chips: Iterator[Chip] = training_chips(Holed())
     assert [chip.key for chip in chips] == ["train1", "train2"]
+    everything = Index(entries=(Entry("broken", "a"), Entry("broken", "b")))
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(ChipError, match="broken"),
+    ):
+        patch.setattr(Holed, "index", lambda self, split: everything)
+        list(training_chips(Holed()))

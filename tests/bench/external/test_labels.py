@@ -46,6 +46,9 @@ def test_scores_are_those_of_scikit_learn(pairs: list[tuple[frozenset[str], froz
     scores = score_labels(truths, named)
     assert scores.micro_f1 == pytest.approx(f1_score(true, said, average="micro", zero_division=0))
     assert scores.macro_f1 == pytest.approx(f1_score(true, said, average=None, zero_division=0)[there].mean())
+    assert scores.f1 == pytest.approx(f1_score(true, said, average="samples", zero_division=0))
+    by_label = dict(zip(LABELS, f1_score(true, said, average=None, zero_division=0), strict=True))
+    assert scores.by_label == pytest.approx({label: by_label[label] for label in np.array(LABELS)[there]})
     assert scores.exact == pytest.approx((true == said).all(axis=1).mean())
     assert scores.recall == pytest.approx(((true & said).sum(axis=1) / true.sum(axis=1)).mean())
 

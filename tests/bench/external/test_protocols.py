@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from terrascope.bench.external import EXTERNAL
+from terrascope.bench.external.labels import LabelScores
 from terrascope.bench.external.protocols import OWN, PROTOCOLS, Average, Protocol
 
 NUM_LANDSAT = {"DLC": 372, "MOP": 363, "SRI": 363, "NUM": 337, "COA": 319, "APR": 315, "FOD": 300, "USR": 290}
@@ -21,8 +24,12 @@ def average(name: str, number: int, taken: dict[str, tuple[int, int]]) -> float 
     return protocol.average(protocol.averages[number], taken)
 
 
-def test_every_benchmark_of_others_has_a_protocol() -> None:
+def test_every_benchmark_of_others_has_a_protocol_with_averages() -> None:
     assert set(PROTOCOLS) == set(EXTERNAL)
+    fields = {field.name for field in dataclasses.fields(LabelScores)} - {"by_label"}
+    for protocol in PROTOCOLS.values():
+        allowed = fields if protocol.metric == "labels" else {"macro", "micro"}
+        assert protocol.averages and {average.kind for average in protocol.averages} <= allowed
 
 
 # Table F, column by column as in `LANDSAT_COLUMNS`, and its overall.

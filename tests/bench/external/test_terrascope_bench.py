@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from terrascope.bench.external import open_external
-from terrascope.bench.items import items
+from terrascope.bench.items import digest_of, items
 from terrascope.errors import SampleError, SceneError
 from tests.bench.external.made_pictures import color_of, png, save
 
@@ -144,6 +144,7 @@ def test_the_digest_is_that_of_questions_and_truths(tmp_path: Path) -> None:
 
     one = digest(row(1), row(2))
     assert one == digest(row(3), row(4)), "images are no part of it"
+    assert one == digest_of(open_external("terrascope-bench", write(tmp_path / "b.parquet", [row(1), row(2)])).samples)
     assert len({one, digest(row(1), row(2, answer="A")), digest(row(1)), digest(row(1), row(2, question="x?"))}) == 4
 
 

@@ -8,7 +8,6 @@ Any other predictor that points at masks is asked once, and the option is chosen
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrascope.bench.baselines.blank import Blanked
+from terrascope.bench.baselines.draws import rng_about
 from terrascope.bench.baselines.measuring import Found, answer_from_masks
 from terrascope.bench.item_predictor import ask_item
 from terrascope.bench.items import Item
@@ -89,8 +89,7 @@ class ChangedMasks:
         return self.inner.segment(scene, class_name)
 
     def _again(self, answer: Answer, about: str) -> Answer:
-        digest = hashlib.sha256(f"{self.seed}\n{about}".encode()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        rng = rng_about(self.seed, about)
         masks = [self.change(mask, rng) for mask in answer.masks]
         if takes_masks(self.inner):
             # Without a mask the second reasoning would be the first.

@@ -171,14 +171,21 @@ def training_chips(source: Source, split: str = "train") -> Iterator[Chip]:
 
     Raises:
         SceneError: the folder is not laid out as the data set is.
+        ChipError: none can be used; the last one's fault.
     """
+    fault: ChipError | None = None
+    is_used = False
     for entry in source.index(split).entries:
         try:
             chip = source.read(entry.key)
-        except ChipError:
+        except ChipError as error:
             # A build counts them; here the next one teaches as well.
+            fault = error
             continue
+        is_used = True
         yield chip
+    if fault is not None and not is_used:
+        raise fault
 
 
 def _describe(observations: Sequence[Observation]) -> NDArray[np.float32]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
+from terrascope.bench.baselines.draws import rng_about
 from terrascope.bench.baselines.measuring import asked_for
 from terrascope.bench.items import Item
 from terrascope.choice import quantity_in
@@ -61,9 +59,7 @@ class RandomGuess(_Guess):
 
     def _draw(self, scene: Scene, question: str, options: Sequence[str], about: str) -> Answer:
         question, texts = self._check(scene, question, options)
-        digest = hashlib.sha256(f"{self.seed}\n{about}".encode()).digest()
-        place = np.random.default_rng(int.from_bytes(digest[:8], "big")).integers(len(texts))
-        return self._choose(scene, question, texts, int(place))
+        return self._choose(scene, question, texts, int(rng_about(self.seed, about).integers(len(texts))))
 
 
 class Majority(_Guess):

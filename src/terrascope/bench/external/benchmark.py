@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from terrascope import trace
-from terrascope.bench.items import Item
+from terrascope.bench.items import Item, digest_of
 from terrascope.sample import Sample, SampleImage
 from terrascope.scene import Scene
 from terrascope.trace import LETTERS, Trace
@@ -41,12 +39,8 @@ class ExternalBenchmark:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all questions and truths, in order."""
-        digest = hashlib.sha256()
-        for sample in self.samples:
-            told = [sample.id, sample.task, sample.question, sample.options, sample.truth]
-            digest.update(json.dumps(told, ensure_ascii=False).encode() + b"\n")
-        return digest.hexdigest()
+        """SHA-256 of all questions and truths, in order; whether their images are there makes no difference."""
+        return digest_of(self.samples)
 
     def item(self, index: int) -> Item:
         """The item of this number, from 0.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from terrascope.landcover import BIGEARTHNET_LABELS
@@ -52,16 +52,20 @@ class LabelScores:
     """How well labels were named, each 0 to 1.
 
     Attributes:
+        f1: mean over images of `f1_of`.
         micro_f1: of all (image, label) pairs together.
         macro_f1: mean F1 of the labels that are in any truth.
         recall: mean share of an image's labels that were named, as EarthDial's script scores it: naming all earns 1.
         exact: share of images of which just the right labels were named.
+        by_label: F1 of each label that is in any truth.
     """
 
+    f1: float
     micro_f1: float
     macro_f1: float
     recall: float
     exact: float
+    by_label: Mapping[str, float]
 
 
 def score_labels(truths: Sequence[frozenset[str]], named: Sequence[frozenset[str]]) -> LabelScores:
@@ -81,13 +85,20 @@ def score_labels(truths: Sequence[frozenset[str]], named: Sequence[frozenset[str
         for label in LABELS
     }
     hits, false, missed = (sum(column) for column in zip(*counts.values(), strict=True))
-    in_truth = [_f1(*count) for count in counts.values() if count[0] + count[2]]
+    by_label = {label: _f1(*count) for label, count in counts.items() if count[0] + count[2]}
     return LabelScores(
+        f1=sum(f1_of(truth, said) for truth, said in pairs) / len(pairs),
         micro_f1=_f1(hits, false, missed),
-        macro_f1=sum(in_truth) / len(in_truth),
+        macro_f1=sum(by_label.values()) / len(by_label),
         recall=sum(len(truth & said) / len(truth) for truth, said in pairs) / len(pairs),
         exact=sum(truth == said for truth, said in pairs) / len(pairs),
+        by_label=by_label,
     )
+
+
+def f1_of(truth: frozenset[str], named: frozenset[str]) -> float:
+    """F1 (0 to 1) of the labels that were named of one image: 1 for just the right ones, little for all."""
+    return _f1(len(truth & named), len(named - truth), len(truth - named))
 
 
 def _f1(hits: int, false: int, missed: int) -> float:

@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
 
-Kind = Literal["macro", "micro"]
+Metric = Literal["accuracy", "labels"]
+Kind = Literal["macro", "micro", "f1", "micro_f1", "macro_f1", "recall", "exact"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Average:
-    """One average over columns.
+    """One average: over columns, or over named labels.
 
     Attributes:
         name: what tables call it.
-        kind: `macro`, the mean of the columns' accuracies, or `micro`, the accuracy over all of their questions.
+        kind: `macro`, the mean of the columns' accuracies, or `micro`, the accuracy over all of their questions; where
+            labels are named, the field of `terrascope.bench.external.labels.LabelScores`.
         columns: those that it is over; none for all that were asked.
         where: which paper or table takes it so.
     """
@@ -32,14 +34,15 @@ class Protocol:
     """How a benchmark is scored.
 
     Attributes:
-        metric: `accuracy` of chosen options, or `labels`: `terrascope.bench.external.labels.score_labels`.
+        metric: `accuracy` of chosen options; or `labels`: `terrascope.bench.external.labels.score_labels`, and what a
+            question earns is its F1.
         columns: name of a column -> its tasks, as patterns for their names in any case; empty where each task is a
             column.
         averages: those that its tables show, the paper's Table 1 first.
         by_text: whether an answer may be the text of an option instead of its letter.
     """
 
-    metric: Literal["accuracy", "labels"] = "accuracy"
+    metric: Metric = "accuracy"
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     averages: tuple[Average, ...]
     by_text: bool = False
@@ -50,7 +53,7 @@ class Protocol:
         return next((c for c, tasks in self.columns.items() if any(fnmatchcase(name, t) for t in tasks)), task)
 
     def average(self, average: Average, counts: Mapping[str, tuple[int, int]]) -> float | None:
-        """An average (0-1) of how many answers were right and how many questions were asked, task by task.
+        """A macro or micro average (0-1) of how many answers were right and how many were asked, task by task.
 
         None where a column that it is over was not asked at all.
         """
@@ -105,8 +108,14 @@ PROTOCOLS: Mapping[str, Protocol] = {
     ),
     "bigearthnet": Protocol(
         metric="labels",
-        # The paper's Table G gives one number and does not say which; EarthDial, beside it there, scores the recall.
-        averages=(),
+        # The paper's Table G gives one number and does not say which.
+        averages=(
+            Average(name="Recall", kind="recall", where="EarthDial's script, beside the paper in Table G"),
+            Average(name="F1", kind="f1", where="mean over images"),
+            Average(name="Micro F1", kind="micro_f1", where="over all labels of all images"),
+            Average(name="Macro F1", kind="macro_f1", where="mean over classes"),
+            Average(name="Exact", kind="exact", where="just the right classes"),
+        ),
     ),
     "earthmind-bench": Protocol(
         averages=(Average(name="Overall", kind="micro", where="EarthMind's published script"),),
