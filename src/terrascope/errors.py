@@ -31,3 +31,11 @@ class SampleError(TerraScopeError):
 
 class EndpointError(TerraScopeError):
     """A language model behind an endpoint cannot be reached, refuses, or does not answer in the form asked for."""
+
+
+class RecipeError(TerraScopeError):
+    """A recipe of a training cannot be read, or a setting of it is unknown or not what it should be."""
+
+
+class TrainingError(TerraScopeError):
+    """A training cannot go on."""

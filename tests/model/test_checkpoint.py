@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from terrascope.errors import ModelError
 from terrascope.model import checkpoint, hub
-from terrascope.model.checkpoint import load, locate, make_processor
+from terrascope.model.checkpoint import load, locate, make_processor, take_settings
 from terrascope.model.terrascope import TerraScope
 from tests.model.conftest import Loaded
 
@@ -64,6 +64,84 @@ def test_a_processor_takes_its_sizes_from_the_configuration(tiny: Loaded) -> Non
     sizes = processor.image_processor
     assert (sizes.tile_size, sizes.token_grid, sizes.sam_size, sizes.min_tiles, sizes.max_tiles) == (32, 4, 64, 1, 1)
     assert sizes.image_mean == [0.5] * 3 and sizes.image_std == [0.229, 0.224, 0.225]
+
+
+NEW = {
+    "interleave": "box",
+    "similarity_threshold": 0.25,
+    "random_tokens": 9,
+    "random_seed": 3,
+    "modalities": "concatenate",
+    "prompt_modalities": "optical",
+    "mask_temperature": 1.5,
+}
+
+
+def test_what_is_interleaved_is_saved_and_old_checkpoints_follow_the_paper(whole: Path, tmp_path: Path) -> None:
+    model, processor = load(str(whole))
+    take_settings(model.config, processor, NEW)
+    model.save_pretrained(str(tmp_path / "new"))
+    processor.save_pretrained(str(tmp_path / "new"))
+    model, processor = load(str(tmp_path / "new"))
+    assert {name: getattr(model.config, name) for name in NEW} == NEW and processor.prompt_modalities == "optical"
+    for file in ("config.json", "processor_config.json"):
+        path = tmp_path / "new" / file
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in content.items() if name not in NEW}))
+    model, processor = load(str(tmp_path / "new"))
+    config = model.config
+    assert (config.interleave, config.modalities, config.prompt_modalities) == ("mask", "adaptive", "all")
+    assert (config.similarity_threshold, config.random_seed, config.mask_temperature) == (0.0, 0, 1.0)
+    assert config.random_tokens is None
+    assert processor.prompt_modalities == "all"
+
+
+def test_model_and_processor_must_show_the_same_images(folder: Path) -> None:
+    edit_config(folder, prompt_modalities="optical")
+    assert said(folder) == (
+        f"model {str(folder)!r}: prompt_modalities is 'optical' in config.json, but 'all' in processor_config.json; "
+        "let both say the same"
+    )
+
+
+def test_settings_are_taken_by_model_and_processor_together(whole: Path) -> None:
+    model, processor = load(str(whole))
+    take_settings(model.config, processor, {"prompt_modalities": "optical", "max_tiles": 4})
+    assert (model.config.prompt_modalities, processor.prompt_modalities) == ("optical", "optical")
+    assert (model.config.max_tiles, processor.image_processor.max_tiles) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"interleave": "boxes"},
+            "interleave must be 'mask', 'box', 'random', 'similar' or 'none', but is \"boxes\"",
+        ),
+        ({"modalities": "both"}, "modalities must be 'adaptive', 'concatenate', 'optical' or 'sar', but is \"both\""),
+        ({"prompt_modalities": "sar"}, "prompt_modalities must be 'all' or 'optical', but is \"sar\""),
+        ({"mask_temperature": 0.0}, "mask_temperature must be greater than 0, but is 0.0"),
+        ({"mask_temperature": float("inf")}, "mask_temperature must be a finite number, but is Infinity"),
+        ({"similarity_threshold": 1.0}, "similarity_threshold must be less than 1, but is 1.0"),
+        ({"random_tokens": 0}, "random_tokens must be greater than or equal to 1, but is 0"),
+        ({"random_seed": -1}, "random_seed must be greater than or equal to 0, but is -1"),
+        ({"modalities": "sar", "random_seed": "1"}, 'random_seed must be a whole number, but is "1"'),
+    ],
+)
+def test_a_wrong_value_is_named_and_nothing_is_changed(whole: Path, settings: dict[str, Any], message: str) -> None:
+    model, processor = load(str(whole))
+    before = model.config.to_dict()
+    with pytest.raises(ModelError) as caught:
+        take_settings(model.config, processor, settings)
+    assert str(caught.value) == message
+    assert model.config.to_dict() == before and processor.prompt_modalities == "all"
+
+
+@pytest.mark.parametrize("name", ["interleaf", "sam_config", "self"])
+def test_an_unknown_setting_is_refused(whole: Path, name: str) -> None:
+    model, processor = load(str(whole))
+    with pytest.raises(ModelError, match=f"unknown setting '{name}': choose of choice_rule, .*, view_size"):
+        take_settings(model.config, processor, {name: "mask"})
 
 
 @pytest.mark.parametrize("name", ["naono", "a/b/c", "/nowhere/model", "./nowhere", "~/model", "owner/"])

@@ -29,6 +29,15 @@ def test_relevance_equals_the_formula_and_is_not_constant() -> None:
     assert torch.allclose(scores.softmax(dim=1).mean(dim=1), torch.full((12,), 1 / 5))
 
 
+def test_relevance_is_the_same_where_products_are_short() -> None:
+    generator = torch.Generator().manual_seed(0)
+    visual, question = torch.randn(12, 8, generator=generator), torch.randn(5, 8, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (visual @ question.T).dtype == torch.bfloat16
+        short = relevance(visual, question)
+    assert torch.equal(short, relevance(visual, question))
+
+
 def test_each_position_takes_its_more_relevant_modality_and_swapping_swaps() -> None:
     generator = torch.Generator().manual_seed(1)
     optical, sar = torch.randn(9, 8, generator=generator), torch.randn(9, 8, generator=generator)

@@ -81,6 +81,27 @@ def test_prompt_of_two_dates_with_both_modalities(tiny: Loaded) -> None:
     )
 
 
+def test_a_prompt_may_show_the_optical_images_alone(tiny: Loaded) -> None:
+    processor = make_processor(tiny[0].config, tiny[1].tokenizer)
+    processor.system_prompt, processor.prompt_modalities = "", "optical"
+    days = ("2021-03-04", "2021-09-30")
+    optical, radar = [picture(day=day) for day in days], [picture("sar", day=day) for day in days]
+    prompt = asked(processor, Scene.of(optical=optical, sar=radar), "What changed?")
+    assert text_of(processor, prompt) == (
+        f"<|im_start|>user\nImage: 1 2021-03-04 optical {IMAGE}\nImage: 2 2021-09-30 optical {IMAGE}\n"
+        "What changed?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert (prompt.images, prompt.modalities) == ((0, 2), "optical")
+    # Where there is no optical image, SAR is shown.
+    alone = asked(processor, Scene.of(sar=radar), "What changed?")
+    assert f"Image: 1 2021-03-04 sar {IMAGE}\nImage: 2 2021-09-30 sar {IMAGE}\n" in text_of(processor, alone)
+    assert (alone.images, alone.modalities) == ((0, 1), "optical")
+    mixed = SceneFacts(modalities=(("sar",), ("sar", "optical"), ("optical",)), num_tokens=16, dates=(None,) * 3)
+    prompt = processor.prepare_prompt(mixed, "What changed?")
+    assert f"Image: 1 sar {IMAGE}\nImage: 2 optical {IMAGE}\nImage: 3 optical {IMAGE}\n" in text_of(processor, prompt)
+    assert prompt.images == (0, 2, 3)
+
+
 def test_prompt_of_radar_alone_with_options(tiny: Loaded) -> None:
     _, processor = tiny
     prompt = asked(processor, Scene.of(sar=[picture("sar")]), "  How much is water?\n", ("10%", "20%"))

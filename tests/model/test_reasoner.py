@@ -65,6 +65,30 @@ def test_every_step_gets_its_mask_of_the_sweep(front: TerraScope, large: Scene, 
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "num_tokens"),
+    [
+        # A quarter of the scene is 4 of 16 cells, one pixel its best; the box of the first mask is the mask itself.
+        ({"interleave": "box"}, [(4, 0), (1, 0)]),
+        ({"interleave": "random"}, [(4, 0), (1, 0)]),
+        ({"interleave": "none"}, [(0, 0), (0, 0)]),
+        ({"interleave": "similar", "similarity_threshold": -1.0}, [(16, 0), (16, 0)]),
+        ({"modalities": "concatenate"}, [(4, 0), (1, 0)]),
+    ],
+)
+def test_a_large_scene_keeps_to_what_is_interleaved(
+    front: TerraScope, large: Scene, known: list[list[Query]], monkeypatch, settings, num_tokens
+) -> None:  # type: ignore[no-untyped-def]
+    for name, value in settings.items():
+        monkeypatch.setattr(front.model.config, name, value)
+    answer = front.segment(large, "water")
+    assert [int(mask.sum()) for mask in answer.masks] == [75 * 75, 1]
+    assert [(step.num_optical_tokens, step.num_sar_tokens) for step in answer.steps] == num_tokens
+    replayed = front.ground(large, "Where is the water?", answer.reasoning)
+    assert [len(indices) for indices in replayed.injected] == [sum(pair) for pair in num_tokens]
+    assert [int(mask.sum()) for mask in replayed.masks] == [75 * 75, 1]
+
+
 def test_a_step_that_the_first_look_did_not_foresee_is_swept_too(
     front: TerraScope, large: Scene, known: list[list[Query]]
 ) -> None:

@@ -96,6 +96,27 @@ def test_one_view_of_the_whole_scene_is_the_plain_mask(tiny: Loaded, large: Scen
     assert result.confidence == pytest.approx(confidence, abs=1e-5)
 
 
+def test_temperature_changes_the_confidence_and_not_the_mask(tiny: Loaded, large: Scene, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    model, processor = tiny
+    (query,) = queries(tiny, 1)
+    (plain,) = run(tiny, large, [query])
+    monkeypatch.setattr(model.config, "mask_temperature", 2.5)
+    (cooler,) = run(tiny, large, [query])
+    logits = sum_over_views(tiny, large, query, SETTINGS)
+    assert np.array_equal(cooler.mask, plain.mask)
+    inside = logits[cooler.mask]
+    assert cooler.confidence == pytest.approx((1 / (1 + np.exp(-inside / 2.5))).mean(), abs=1e-5)
+    assert cooler.confidence < plain.confidence - 0.01
+    (whole,) = run(tiny, large, [query], SweepSettings(view=100, overlap=0, precision=torch.float32))
+    with torch.inference_mode():
+        encoded = encode_scene(model, processor.image_processor.prepare_scene(large))
+        mask, confidence = ground(model, encoded, 1, query.state)
+    assert np.array_equal(whole.mask, mask.numpy()) and whole.confidence == pytest.approx(confidence, abs=1e-5)
+    monkeypatch.setattr(sweeping, "_decode", lambda model, views, states, _: torch.full((len(views), 1, 8, 8), -2.0))
+    (empty,) = run(tiny, Scene((replace(large.pairs[0], sar=None),)), [replace(query, pair=0)])
+    assert empty.confidence == pytest.approx(1 - 1 / (1 + np.exp(2 / 2.5)))
+
+
 def test_an_empty_mask_is_as_sure_as_its_highest_pixel(tiny: Loaded, large: Scene, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(sweeping, "_decode", lambda model, views, states, _: torch.full((len(views), 1, 8, 8), -2.0))
     (result,) = run(tiny, Scene((replace(large.pairs[0], sar=None),)), queries(tiny, 0))

@@ -126,6 +126,15 @@ def test_a_reasoning_that_never_ends_is_cut_and_says_so(one_date: Scene) -> None
     assert FINISH_NOTES["length"] in answer.notes
 
 
+def test_the_budget_of_segment_has_room_for_both_tokens_of_a_cell(two_dates, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    front = TerraScope(*make_tiny(max_masked_tokens=16, modalities="concatenate"), "tiny")  # type: ignore[arg-type]
+    monkeypatch.setattr(generation, "ground", lambda *settings: (torch.ones(64, 64, dtype=torch.bool), 1.0))
+    answer = front.segment(two_dates.scene, "water")
+    assert [(step.num_optical_tokens, step.num_sar_tokens) for step in answer.steps] == [(16, 16)] * 2
+    replayed = front.ground(two_dates.scene, "Where is the water?", answer.reasoning)
+    assert [indices.tolist() for indices in replayed.injected] == [[*range(16)] * 2] * 2
+
+
 @pytest.mark.parametrize("cap", [1, 4])
 def test_a_text_whose_last_mask_uses_up_its_tokens_was_not_cut_off(two_dates, cap: int) -> None:  # type: ignore[no-untyped-def]
     """The budget of `segment` is what its words and all masks may take, and here every mask takes the cap."""

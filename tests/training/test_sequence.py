@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from terrascope.masks import encode_rle
 from terrascope.model import generation
-from terrascope.model.generation import EncodedScene, Reasoning, encode_scene, reason
+from terrascope.model.generation import EncodedScene, GenerationSettings, Reasoning, encode_scene, reason
 from terrascope.model.processing import Prompt
+from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.selection import select_tokens
+from terrascope.sample import Sample, SampleImage, SampleMask
 from terrascope.scene import Scene
 from terrascope.sources.synthetic import make_sample
+from terrascope.training.examples import make_example
 from terrascope.training.sequence import IGNORED, Target, TrainingSequence, build_sequence, pad_sequences
 from tests.model.conftest import Loaded, make_tiny
 
@@ -64,7 +69,9 @@ def prepare(tiny: Loaded, scene: Scene, question: str = "How much is water?") ->
 
 def make_target(tiny: Loaded, text: str, masks: Sequence[np.ndarray], pairs: Sequence[int]) -> Target:
     ids = tiny[1].tokenizer(text, add_special_tokens=False)["input_ids"]
-    return Target(torch.tensor(ids), tuple(torch.from_numpy(mask) for mask in masks), tuple(pairs))
+    true = tuple(torch.from_numpy(mask) for mask in masks)
+    known = tuple(torch.ones_like(mask) for mask in true)
+    return Target(token_ids=torch.tensor(ids), masks=true, pairs=tuple(pairs), known=known)
 
 
 def build(tiny: Loaded, encoded: EncodedScene, prompt: Prompt, target: Target) -> TrainingSequence:
@@ -202,6 +209,56 @@ def test_padding_keeps_samples_apart(tiny: Loaded, scenes: dict[str, Scene], mas
         assert torch.allclose(together.last_hidden_state[i, : lengths[i]], output.last_hidden_state[0], atol=1e-5)
     expected = torch.cat([output.logits[0][row.labels != IGNORED] for row, output in zip(rows, alone, strict=True)])
     assert torch.allclose(kept, expected, atol=1e-4)
+
+
+def sample_of(scene: Scene, kind: str, masks: Sequence[np.ndarray]) -> Sample:
+    text = (TWO_DATES if "two" in kind else ONE_DATE).removesuffix("<|im_end|>")
+    images = (1, 2, 2, 1) if "two" in kind else (1, 1, 1, 1)
+    return Sample(
+        id="1", level="L1", task="area", source="made", key="1", place="1", split="train", height=64, width=64,
+        question="How much is water?", options=("10%", "50%"), reasoning=text,
+        images=tuple(
+            SampleImage(number=number, modality=image.modality, sensor=image.sensor)
+            for number, pair in enumerate(scene.pairs, 1)
+            for image in pair.observations
+        ),
+        masks=tuple(
+            SampleMask(counts=encode_rle(mask)["counts"], image=image, class_name="water")
+            for mask, image in zip(masks, images, strict=True)
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sample_becomes_the_sequence_of_the_same_reasoning_asked_of_its_scene(
+    tiny: Loaded, scenes: dict[str, Scene], masks: list[np.ndarray], kind: str
+) -> None:
+    model, processor = tiny
+    scene = scenes[kind]
+    sample = sample_of(scene, kind, masks)
+    example = make_example(processor, sample, scene, ())
+    ids = processor.tokenizer(sample.reasoning + processor.tokenizer.eos_token, add_special_tokens=False)["input_ids"]
+    reasoner = SceneReasoner(model, processor, scene, GenerationSettings())
+    written = reasoner.write(sample.question, sample.options, forced_ids=ids, masks=masks, keep_record=True)
+    with torch.no_grad():
+        encoded = encode_scene(model, processor.image_processor.prepare_scene(scene))
+    built = build(tiny, encoded, example.prompt, example.target)
+    assert [grounding.image - 1 for grounding in written.groundings] == list(example.target.pairs)
+    assert torch.equal(built.embeddings, torch.cat(written.record.embeddings))
+    assert torch.equal(built.labels[built.labels != IGNORED], torch.tensor(ids))
+
+
+def test_another_mask_than_the_true_one_is_injected_where_there_is_one(
+    tiny: Loaded, scenes: dict[str, Scene], masks: list[np.ndarray]
+) -> None:
+    encoded, prompt = prepare(tiny, scenes["optical"])
+    target = make_target(tiny, "water [SEG] tree [SEG]", [masks[0], masks[3]], [0, 0])
+    swapped = replace(target, injected=(target.masks[1], target.masks[0]))
+    built = build(tiny, encoded, prompt, swapped)
+    turned = make_target(tiny, "water [SEG] tree [SEG]", [masks[3], masks[0]], [0, 0])
+    assert torch.equal(built.embeddings, build(tiny, encoded, prompt, turned).embeddings)
+    plain = build(tiny, encoded, prompt, target)
+    assert plain.embeddings.shape == built.embeddings.shape and not torch.equal(plain.embeddings, built.embeddings)
 
 
 def test_gradient_flows_through_injected_tokens_to_the_visual_tokens(tiny: Loaded, scenes: dict[str, Scene]) -> None:

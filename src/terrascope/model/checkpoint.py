@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from terrascope.errors import ModelError
 from terrascope.model import hub
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.devices import Quantization, choose_device, choose_dtype, placement
-from terrascope.model.fields import first_of
+from terrascope.model.fields import check_arguments, first_of
 from terrascope.model.memory import WORTH_SAYING, check_memory, estimate_memory, memory_errors_in_words
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeImageProcessor, TerraScopeProcessor
@@ -142,6 +143,11 @@ def load(
         raise ModelError(
             f"model {name!r}: the tokenizer's [SEG] is {seg_id}, but the configuration says {model.config.seg_token_id}"
         )
+    if processor.prompt_modalities != model.config.prompt_modalities:
+        raise ModelError(
+            f"model {name!r}: prompt_modalities is {model.config.prompt_modalities!r} in config.json, but "
+            f"{processor.prompt_modalities!r} in processor_config.json; let both say the same"
+        )
     if not arguments:
         with memory_errors_in_words(where):
             model.to(where)
@@ -172,6 +178,28 @@ def take_profile(config: TerraScopeConfig, processor: TerraScopeProcessor, name:
             setattr(part, setting, list(value) if isinstance(value, tuple) else value)
 
 
+def take_settings(config: TerraScopeConfig, processor: TerraScopeProcessor, settings: Mapping[str, Any]) -> None:
+    """Change settings of a model's configuration; what the processor shares with it changes there as well.
+
+    Args:
+        config, processor: of one model.
+        settings: names of arguments of `TerraScopeConfig` that are no parts of the model, with their values.
+
+    Raises:
+        ModelError: there is no such setting, or a value is of another type or out of its range; nothing is changed.
+    """
+    given = {name: getattr(config, name, None) for name in inspect.signature(TerraScopeConfig.__init__).parameters}
+    known = sorted(given.keys() - {"self", "kwargs", *config.sub_configs})
+    unknown = sorted(settings.keys() - set(known))
+    if unknown:
+        raise ModelError(f"unknown setting {unknown[0]!r}: choose of {', '.join(known)}")
+    check_arguments(TerraScopeConfig.__init__, {**given, **settings})
+    for setting, value in settings.items():
+        for owner in (config, processor, processor.image_processor):
+            if owner is config or hasattr(owner, setting):
+                setattr(owner, setting, value)
+
+
 def make_processor(
     config: TerraScopeConfig, tokenizer: PreTrainedTokenizerBase, **settings: Any
 ) -> TerraScopeProcessor:
@@ -184,4 +212,9 @@ def make_processor(
         max_tiles=config.max_tiles,
         **settings,
     )
-    return TerraScopeProcessor(image_processor, tokenizer, image_marks=config.backbone.image_marks)
+    return TerraScopeProcessor(
+        image_processor,
+        tokenizer,
+        image_marks=config.backbone.image_marks,
+        prompt_modalities=config.prompt_modalities,
+    )

@@ -13,7 +13,17 @@ from terrascope.choice import ChoiceRule
 from terrascope.model.backbones import Backbone, backbone_named
 from terrascope.model.decoders import mask_model_named
 from terrascope.model.fields import Size, check_arguments
-from terrascope.model.profiles import MaskChoice, MaskImages, MaskResize, Routing, Thinning, TokenRule
+from terrascope.model.profiles import (
+    Interleave,
+    MaskChoice,
+    MaskImages,
+    MaskResize,
+    Modalities,
+    PromptModalities,
+    Routing,
+    Thinning,
+    TokenRule,
+)
 
 
 class TerraScopeConfig(PreTrainedConfig):
@@ -26,6 +36,17 @@ class TerraScopeConfig(PreTrainedConfig):
         seg_token_id: id of `[SEG]` in the tokenizer.
         min_tiles, max_tiles: how many tiles a single image may be cut into (Sec. 3.2, Appendix C); several dates are
             never tiled.
+        interleave: what is fed back after a [SEG] (Tables 2 and A): the visual tokens under its `mask` (Eq. 3), under
+            the mask's bounding `box`, as many at `random`, those `similar` to the step's words, or `none`.
+        similarity_threshold: with `similar`, a visual token is selected if its similarity is above this.
+        random_tokens: with `random`, how many tokens are fed back, whatever the mask is; as many as the mask would
+            select where it is None. Their number alone tells how large the mask is.
+        random_seed: with `random`, of the draws, beside the question and the number of the step.
+        modalities: what is fed back of an optical-SAR pair (Table 3): of every selected cell the token that is more
+            relevant to the question (`adaptive`, Eq. 4-5), both (`concatenate`), the `optical` or the `sar` one. Of
+            other pairs, what there is.
+        prompt_modalities: `all` images of a pair stand in the prompt, or the `optical` one where there is one
+            (Table K); the processor has the same setting (`checkpoint.take_settings` sets both).
         token_rule: which visual tokens a mask selects: those whose cell it covers (`coverage`, Eq. 3), or those whose
             cell's centre it holds (`center`).
         coverage_threshold: a visual token is selected if the mask covers more than this share of its cell (Eq. 3).
@@ -36,6 +57,8 @@ class TerraScopeConfig(PreTrainedConfig):
         mask_choice: the mask decoder's one mask (`single`), or the `best` by its estimate of three.
         mask_resize: mask logits are resized `direct` to the scene, or to SAM-2's input first (`by_input`).
         mask_images: SAM-2 draws on `all` images of a pair and fuses them, or on the `optical` one where there is one.
+        mask_temperature: mask logits are divided by it before they become the probabilities of the confidence; where
+            the mask ends stays the same.
         routing: a [SEG] lies on the image that "Image: t" names (`indicator`), or on each in turn (`round_robin`).
         stop_tokens: tokens that end the reasoning beside the end of text.
         max_masks: generation stops after so many [SEG] tokens.
@@ -56,6 +79,12 @@ class TerraScopeConfig(PreTrainedConfig):
         seg_token_id: Annotated[int, Field(ge=0)] = 0,
         min_tiles: Size = 1,
         max_tiles: Size = 12,
+        interleave: Interleave = "mask",
+        similarity_threshold: Annotated[float, Field(ge=-1, lt=1)] = 0.0,
+        random_tokens: Size | None = None,
+        random_seed: Annotated[int, Field(ge=0)] = 0,
+        modalities: Modalities = "adaptive",
+        prompt_modalities: PromptModalities = "all",
         token_rule: TokenRule = "coverage",
         coverage_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5,
         max_masked_tokens: Size = 128,
@@ -65,6 +94,7 @@ class TerraScopeConfig(PreTrainedConfig):
         mask_choice: MaskChoice = "single",
         mask_resize: MaskResize = "direct",
         mask_images: MaskImages = "all",
+        mask_temperature: Annotated[float, Field(gt=0)] = 1.0,
         routing: Routing = "indicator",
         stop_tokens: Sequence[str] = (),
         max_masks: Size = 20,
@@ -86,6 +116,12 @@ class TerraScopeConfig(PreTrainedConfig):
         self.seg_token_id = seg_token_id
         self.min_tiles = min_tiles
         self.max_tiles = max_tiles
+        self.interleave = interleave
+        self.similarity_threshold = similarity_threshold
+        self.random_tokens = random_tokens
+        self.random_seed = random_seed
+        self.modalities = modalities
+        self.prompt_modalities = prompt_modalities
         self.token_rule = token_rule
         self.coverage_threshold = coverage_threshold
         self.max_masked_tokens = max_masked_tokens
@@ -95,6 +131,7 @@ class TerraScopeConfig(PreTrainedConfig):
         self.mask_choice = mask_choice
         self.mask_resize = mask_resize
         self.mask_images = mask_images
+        self.mask_temperature = mask_temperature
         self.routing = routing
         self.stop_tokens = list(stop_tokens)
         self.max_masks = max_masks
@@ -107,6 +144,11 @@ class TerraScopeConfig(PreTrainedConfig):
     def backbone(self) -> Backbone:
         """How the vision-language model is driven."""
         return backbone_named(self.vlm_config.model_type)
+
+    @property
+    def max_injected_tokens(self) -> int:
+        """At most so many visual tokens follow a [SEG]: the cap counts cells, and a cell may give two."""
+        return self.max_masked_tokens * (2 if self.modalities == "concatenate" else 1)
 
     @property
     def token_grid(self) -> int:

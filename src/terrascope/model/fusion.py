@@ -1,4 +1,7 @@
-"""Eq. 4-5: for every token position, the modality that is more relevant to the question (paper, Sec. 3.2)."""
+"""Eq. 4-5: for every token position, the modality that is more relevant to the question (paper, Sec. 3.2).
+
+And what it is compared with in Table 3: the tokens of both modalities, or of one.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from terrascope.model.profiles import Modalities
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,7 @@ class VisualTokens:
         optical, sar: `[N, D]` in the order of the token grid, row by row; None if the pair has no such image.
         token_grid: (rows, columns), N = rows * columns.
         optical_relevance, sar_relevance: `[N]`, beta of Eq. 4; only for pairs with both.
+        question_ids: token ids of the question.
     """
 
     optical: Tensor | None
@@ -24,17 +30,30 @@ class VisualTokens:
     token_grid: tuple[int, int]
     optical_relevance: Tensor | None = None
     sar_relevance: Tensor | None = None
+    question_ids: tuple[int, ...] = ()
 
-    def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The features at token positions, each from its better modality (Eq. 5).
+    def tokens_per_cell(self, modalities: Modalities) -> int:
+        """How many tokens `gather` takes from each position."""
+        return 2 if modalities == "concatenate" and self.optical is not None and self.sar is not None else 1
+
+    def gather(self, indices: Tensor, modalities: Modalities = "adaptive") -> tuple[Tensor, Tensor]:
+        """The features at token positions: each from its better modality (Eq. 5), from both, or from a given one.
+
+        Args:
+            indices: int64 `[k]`, positions.
+            modalities: `concatenate` takes all optical tokens, then all SAR tokens. A pair with one image has no
+                choice.
 
         Returns:
-            Features `[k, D]`, and bool `[k]`: True where the token is optical.
+            Features `[k, D]`, and bool `[k]`: True where the token is optical; `2 k` of both for `concatenate`.
         """
-        if self.optical is None or self.sar is None:
-            only = self.optical if self.optical is not None else self.sar
+        if self.optical is None or self.sar is None or modalities in ("optical", "sar"):
+            from_optical = self.sar is None or (self.optical is not None and modalities != "sar")
+            only = self.optical if from_optical else self.sar
             assert only is not None
-            return only[indices], torch.full((len(indices),), self.optical is not None)
+            return only[indices], torch.full((len(indices),), from_optical)
+        if modalities == "concatenate":
+            return torch.cat([self.optical[indices], self.sar[indices]]), torch.arange(2 * len(indices)) < len(indices)
         assert self.optical_relevance is not None and self.sar_relevance is not None
         is_optical = self.optical_relevance[indices] > self.sar_relevance[indices]
         return torch.where(is_optical[:, None], self.optical[indices], self.sar[indices]), is_optical.cpu()
@@ -53,7 +72,9 @@ def relevance(visual: Tensor, question: Tensor) -> Tensor:
     Returns:
         `[N]`, non-negative, summing to 1.
     """
-    scores = visual.float() @ question.float().T / math.sqrt(visual.shape[1])
+    # Training multiplies in a short format; the choice must be the one that is made when the model reasons.
+    with torch.autocast(visual.device.type, enabled=False):
+        scores = visual.float() @ question.float().T / math.sqrt(visual.shape[1])
     return scores.softmax(dim=0).mean(dim=1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -14,34 +14,34 @@ from transformers import DynamicCache
 from terrascope.choice import ChoiceRule
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.devices import check_finite
-from terrascope.model.fusion import VisualTokens, weigh_modalities
-from terrascope.model.grounding import ImageEmbedding
+from terrascope.model.encoding import EncodedScene, embed_prompt, encode_scene
+from terrascope.model.injection import inject, weigh_pairs
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
-from terrascope.model.processing import Prompt, SceneInputs, TerraScopeProcessor
-from terrascope.model.selection import select_tokens
-from terrascope.model.tiles import TileLayout
+from terrascope.model.processing import Prompt, TerraScopeProcessor
 from terrascope.predictor import Grounding
 from terrascope.question import LETTERS
 from terrascope.trace import parse_image_indicator
 
+__all__ = [
+    "EncodedScene",
+    "GenerationSettings",
+    "Grounder",
+    "Look",
+    "Reasoning",
+    "Record",
+    "drawn_on",
+    "embed_prompt",
+    "encode_scene",
+    "ground",
+    "inject",
+    "mask_logits",
+    "read_mask",
+    "reason",
+    "route",
+    "weigh_pairs",
+]
+
 Look = Literal["auto", "whole", "views"]
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedScene:
-    """What both encoders saw, computed once per scene and shared by all questions about it.
-
-    Attributes:
-        context: per image, visual tokens `[tiles * N, D]` as they stand in the prompt.
-        pairs: per pair, the kinds of its images and where each stands among the images.
-        inputs: what was encoded.
-        embeddings: SAM-2's embedding of all images.
-    """
-
-    context: tuple[Tensor, ...]
-    pairs: tuple[dict[str, int], ...]
-    inputs: SceneInputs
-    embeddings: ImageEmbedding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,8 @@ class Record:
         logits: `[V]` before every token of the reasoning.
         positions: the position of every such token.
         seg_states: `[D]` of every [SEG], before the projection.
-        injected: int64 `[k]`, the visual tokens that were fed back after every [SEG].
+        injected: int64 `[k]`, the visual tokens that were fed back after every [SEG]; both of a cell
+            have one index.
     """
 
     embeddings: list[Tensor] = field(default_factory=list)
@@ -104,71 +105,23 @@ class Grounder(Protocol):
     def __call__(self, pair: int, state: Tensor, text: str) -> tuple[Tensor, float]: ...
 
 
-def encode_scene(model: TerraScopeForConditionalGeneration, inputs: SceneInputs) -> EncodedScene:
-    """Run the vision encoder and SAM-2's image encoder, each once per image."""
-    tokens = model.encode_tiles(inputs.tiles.to(model.device, model.dtype))
-    context, pairs, tile, image = [], [], 0, 0
-    for layout, kinds in zip(inputs.layouts, inputs.modalities, strict=True):
-        places = {}
-        for kind in kinds:
-            context.append(tokens[tile : tile + layout.num_tiles].flatten(0, 1))
-            places[kind] = image
-            tile, image = tile + layout.num_tiles, image + 1
-        pairs.append(places)
-    embeddings = model.encode_for_masks(inputs.sam_images.to(model.device, model.dtype))
-    return EncodedScene(tuple(context), tuple(pairs), inputs, embeddings)
-
-
-def embed_prompt(model: TerraScopeForConditionalGeneration, prompt: Prompt, context: Sequence[Tensor]) -> Tensor:
-    """Embeddings `[T, D]` of a prompt with the images' visual tokens in their places."""
-    ids = prompt.input_ids.to(model.device)
-    embeddings = model.get_input_embeddings()(ids)
-    places = ids == model.config.vlm_config.image_token_id
-    return embeddings.masked_scatter(places[:, None], torch.cat(list(context)).to(embeddings.dtype))
-
-
-def weigh_pairs(
-    model: TerraScopeForConditionalGeneration,
-    pairs: Sequence[Mapping[str, Tensor]],
-    layouts: Sequence[TileLayout],
-    prompt: Prompt,
-) -> list[VisualTokens]:
-    """Per pair (kind -> visual tokens `[tiles * N, D]`), its tokens on the grid, weighed by the question (Eq. 4)."""
-    question = model.get_input_embeddings()(prompt.input_ids[prompt.question].to(model.device))
-    weighed = []
-    for pair, layout in zip(pairs, layouts, strict=True):
-        on_grid = {kind: tokens[layout.order.to(tokens.device)] for kind, tokens in pair.items()}
-        weighed.append(weigh_modalities(on_grid.get("optical"), on_grid.get("sar"), question, layout.token_grid))
-    return weighed
-
-
-def inject(
-    model: TerraScopeForConditionalGeneration, visual: VisualTokens, mask: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The masked visual tokens of one step: indices `[k]`, features `[k, D]`, bool `[k]` (True: optical)."""
-    config = model.config
-    indices = select_tokens(
-        mask,
-        visual.token_grid,
-        rule=config.token_rule,
-        threshold=config.coverage_threshold,
-        max_tokens=config.max_masked_tokens,
-        thinning=config.thinning,
-        keep_best=config.keep_best_token,
-        first_if_empty=config.first_token_if_empty,
-    )
-    features, is_optical = visual.gather(indices.to(model.device))
-    return indices, features, is_optical
-
-
 def ground(
     model: TerraScopeForConditionalGeneration, encoded: EncodedScene, pair: int, seg_state: Tensor
 ) -> tuple[Tensor, float]:
-    """The mask bool `[H, W]` of a [SEG] state `[D]` on a pair, and its confidence.
+    """The mask bool `[H, W]` of a [SEG] state `[D]` on a pair, and its confidence: `read_mask` of `mask_logits`."""
+    return read_mask(*mask_logits(model, encoded, pair, seg_state), model.config.mask_temperature)
+
+
+def mask_logits(
+    model: TerraScopeForConditionalGeneration, encoded: EncodedScene, pair: int, seg_state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What a [SEG] state `[D]` points at on a pair.
 
     With an optical and a SAR image, the mask is decoded on both and their logits are fused where both were measured;
-    elsewhere the one that was measured decides. The confidence is the mean probability inside the mask; for an empty
-    mask, one minus the highest probability anywhere.
+    elsewhere the one that was measured decides.
+
+    Returns:
+        float32 logits `[H, W]` on the scene's grid, and bool `[H, W]`: where anything was measured.
     """
     places = [encoded.pairs[pair][kind] for kind in drawn_on(model.config, tuple(encoded.pairs[pair]))]
     rows = torch.tensor(places, device=model.device)
@@ -176,12 +129,18 @@ def ground(
     logits, _ = model.decode_masks(encoded.embeddings[rows], states)
     shape = tuple(encoded.inputs.valid[places[0]].shape)
     valid = torch.stack([encoded.inputs.valid[place] for place in places])
-    fused = model.fuse_logits(model.resize_logits(logits, (shape[0], shape[1]))[:, 0], valid)
-    seen = valid.any(0)
-    mask = (fused > 0) & seen
-    probability = torch.sigmoid(fused)
-    confidence = probability[mask].mean() if mask.any() else 1 - probability[seen].max()
-    return mask, float(confidence)
+    return model.fuse_logits(model.resize_logits(logits, (shape[0], shape[1]))[:, 0], valid), valid.any(0)
+
+
+def read_mask(logits: Tensor, seen: Tensor, temperature: float) -> tuple[Tensor, float]:
+    """The mask bool `[H, W]` that logits `[H, W]` draw where something was measured, and its confidence.
+
+    The confidence is the mean probability inside the mask; for an empty mask, one minus the highest probability
+    anywhere. The probability is that of the logits divided by the temperature, which the mask does not depend on.
+    """
+    mask = (logits > 0) & seen
+    probability = torch.sigmoid(logits / temperature)
+    return mask, float(probability[mask].mean() if mask.any() else 1 - probability[seen].max())
 
 
 class _Decoder:
@@ -291,7 +250,7 @@ def reason(
         mask, confidence = ground_with(pair, hidden, text) if ground_with else ground(model, encoded, pair, hidden)
         if forced_masks is not None and len(groundings) < len(forced_masks):
             mask, confidence = torch.from_numpy(forced_masks[len(groundings)]), 1.0
-        indices, features, is_optical = inject(model, visual[pair], mask)
+        indices, features, is_optical = inject(model, visual[pair], mask, written=token_ids)
         fits = decoder.length + len(indices) <= end
         num_optical = int(is_optical.sum()) if fits else 0
         groundings.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import torch
@@ -14,7 +14,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from terrascope.errors import QuestionError, ScaleError
 from terrascope.model.fields import Size, check_arguments
-from terrascope.model.profiles import PromptStyle, Resampling, SarOrder
+from terrascope.model.profiles import PromptModalities, PromptStyle, Resampling, SarOrder
 from terrascope.model.tiles import TileLayout, choose_layout, cut_tiles, resize_image
 from terrascope.quantities import format_area, format_distance
 from terrascope.question import LETTERS
@@ -61,11 +61,21 @@ class SceneInputs:
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A question as token ids `[T]`; `question`, bool `[T]`, marks those that are q of Eq. 4 (words and options)."""
+    """A question as token ids `[T]`.
+
+    Attributes:
+        input_ids: int64 `[T]`.
+        question: bool `[T]`, marks those that are q of Eq. 4 (words and options).
+        num_options: how many options there are.
+        images: which of the scene's images stand in it, in order; all where it is None.
+        modalities: by which setting they were chosen.
+    """
 
     input_ids: Tensor
     question: Tensor
     num_options: int
+    images: tuple[int, ...] | None = None
+    modalities: PromptModalities = "all"
 
 
 class TerraScopeImageProcessor(BaseImageProcessor):
@@ -172,6 +182,17 @@ class SceneFacts:
         """Images of all pairs."""
         return sum(len(kinds) for kinds in self.modalities)
 
+    def shown_by(self, prompt_modalities: PromptModalities) -> tuple[SceneFacts, tuple[int, ...]]:
+        """The facts with the images that a prompt shows, and the places of these among all images.
+
+        With `optical`, a pair without an optical image shows its SAR image.
+        """
+        if prompt_modalities == "all":
+            return self, tuple(range(self.num_images))
+        shown = tuple(("optical",) if "optical" in kinds else kinds for kinds in self.modalities)
+        every = [(kind, left) for kinds, left in zip(self.modalities, shown, strict=True) for kind in kinds]
+        return replace(self, modalities=shown), tuple(place for place, (kind, left) in enumerate(every) if kind in left)
+
 
 def _normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     return (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
@@ -210,6 +231,7 @@ class TerraScopeProcessor(ProcessorMixin):
             with; an empty text for none.
         prompt_style: images `described` by number, date, kind and scale, or `plain`.
         image_marks: the tokens before an image, of one visual token, and after the image.
+        prompt_modalities: which images of a pair stand in a prompt; the same setting as the configuration's.
     """
 
     def __init__(
@@ -220,12 +242,14 @@ class TerraScopeProcessor(ProcessorMixin):
         prompt_style: PromptStyle = "described",
         image_marks: Sequence[str] = (IMAGE_START, IMAGE_TOKEN, IMAGE_END),
         chat_template: str | None = None,
+        prompt_modalities: PromptModalities = "all",
         **kwargs: Any,
     ) -> None:
         check_arguments(TerraScopeProcessor.__init__, locals())
         self.system_prompt = system_prompt
         self.prompt_style: PromptStyle = prompt_style
         self.image_marks = list(image_marks)
+        self.prompt_modalities: PromptModalities = prompt_modalities
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
     def __call__(self, scene: Scene, question: str, options: Sequence[str] = (), **kwargs: Any) -> BatchFeature:
@@ -261,6 +285,7 @@ class TerraScopeProcessor(ProcessorMixin):
             raise QuestionError("the question is empty: ask something, e.g. 'How much of the image is water?'")
         if len(options) == 1 or len(options) > len(LETTERS):
             raise QuestionError(f"{len(options)} choices given: give 2 to {len(LETTERS)}, or none")
+        facts, images = facts.shown_by(self.prompt_modalities)
         before, token, after = self.image_marks
         image = before + token * facts.num_tokens + after
         lines = _describe(facts, image) if self.prompt_style == "described" else [image] * facts.num_images
@@ -278,4 +303,6 @@ class TerraScopeProcessor(ProcessorMixin):
         start = text.index(content) + len(content) - len(asked)
         encoded = self.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
         inside = [start <= low and high <= start + len(asked) and low < high for low, high in encoded["offset_mapping"]]
-        return Prompt(torch.tensor(encoded["input_ids"]), torch.tensor(inside), len(options))
+        return Prompt(
+            torch.tensor(encoded["input_ids"]), torch.tensor(inside), len(options), images, self.prompt_modalities
+        )

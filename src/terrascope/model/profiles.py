@@ -30,6 +30,16 @@ Routing = Literal["indicator", "round_robin"]
 MaskImages = Literal["all", "optical"]
 """The images of a pair on which SAM-2 draws: both, fused; or the optical one where there is one."""
 
+Interleave = Literal["mask", "box", "random", "similar", "none"]
+"""What is fed back after a [SEG]: the visual tokens under its mask, under the mask's bounding box, as many at random,
+those that are like the step's words, or none (Tables 2 and A)."""
+
+Modalities = Literal["adaptive", "concatenate", "optical", "sar"]
+"""What is fed back of a selected cell of a pair: the token that Eq. 5 chooses, both, or one modality's (Table 3)."""
+
+PromptModalities = Literal["all", "optical"]
+"""The images of a pair that stand in the prompt: both, or the optical one where there is one (Table K, encoding)."""
+
 PromptStyle = Literal["described", "plain"]
 """What stands before a question: each image with number, date and kind, and the scale; or the images alone."""
 

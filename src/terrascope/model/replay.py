@@ -23,7 +23,8 @@ class Replay:
     Attributes:
         answer: the text, parsed, with a mask at every step, measured and checked.
         token_ids: of the text.
-        injected: per [SEG], int64 `[k]`: the visual tokens of its image's token grid that were fed back, in order.
+        injected: per [SEG], int64 `[k]`: the visual tokens of its image's token grid that were fed back, in order; a
+            cell of which both tokens were stands twice.
         logits: `[steps, V]`, before each token; None unless asked for.
         seg_states: `[num_masks, D]`, the hidden state of each [SEG], before the projection; None unless asked for.
     """

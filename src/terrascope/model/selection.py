@@ -1,13 +1,18 @@
-"""Eq. 3: which visual tokens a mask selects, and the cap on their number (paper, Sec. 3.2 and Appendix C)."""
+"""Eq. 3: which visual tokens a mask selects, and the cap on their number (paper, Sec. 3.2 and Appendix C).
+
+And what it is compared with in Tables 2 and A: a mask's bounding box, chance, and likeness to words.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from terrascope.model.profiles import Thinning, TokenRule
 
@@ -130,3 +135,56 @@ def select_tokens(
     indices = chosen.numpy()
     rows, columns = np.divmod(indices, token_grid[1])
     return torch.from_numpy(indices[thin(rows, columns, max_tokens, thinning)])
+
+
+def bounding_box(mask: Tensor) -> Tensor:
+    """The smallest upright rectangle around a mask bool `[H, W]`, as a mask; an empty mask stays empty (Box CoT)."""
+    box = torch.zeros_like(mask)
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    if len(rows):
+        box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    return box
+
+
+def draw_tokens(num: int, token_grid: tuple[int, int], entropy: Sequence[int]) -> Tensor:
+    """`num` different cells of a token grid at random (Random-Mask CoT).
+
+    The same numbers give the same cells everywhere: of what numpy draws, only the raw bits are promised to stay.
+
+    Args:
+        num: of cells; all where the grid has fewer.
+        token_grid: (rows, columns).
+        entropy: whole numbers from 0 on.
+
+    Returns:
+        int64 indices into the flattened grid, increasing.
+    """
+    bits = np.random.PCG64(np.random.SeedSequence(list(entropy))).random_raw(token_grid[0] * token_grid[1])
+    return torch.from_numpy(np.sort(np.argsort(bits, kind="stable")[:num]))
+
+
+def select_similar(tokens: Tensor, words: Tensor, *, threshold: float, max_tokens: int) -> Tensor:
+    """The cells whose visual tokens are like the words of a step: an implicit choice, without a mask (Table A).
+
+    The similarity is the cosine between a visual token and the mean of the words. The mean of the image's tokens is
+    taken off every token first: what all have in common says nothing about the place, and 0 then means no more like the
+    words than the image on the whole.
+
+    Args:
+        tokens: `[M, N, D]`, M visual tokens for each of N cells; the more similar one counts.
+        words: `[L, D]`, embedded; without any, nothing is selected.
+        threshold: a cell is selected if its similarity is above this.
+        max_tokens: beyond this cap the most similar cells are kept, the first on a tie.
+
+    Returns:
+        int64 indices, increasing.
+    """
+    if not len(words):
+        return torch.zeros(0, dtype=torch.int64)
+    tokens = tokens.detach().float()
+    own = functional.normalize(tokens - tokens.mean(1, keepdim=True), dim=-1)
+    asked = functional.normalize(words.detach().float().mean(0), dim=-1)
+    # Products and a sum, no matrix product: training would compute that in a short format.
+    similarity = (own * asked).sum(-1).amax(0).cpu()
+    order = similarity.argsort(descending=True, stable=True)
+    return order[similarity[order] > threshold][:max_tokens].sort().values

@@ -115,10 +115,11 @@ def sweep(
         if progress is not None:
             progress((number + 1) * row_views, num_views)
     results = []
+    temperature = model.config.mask_temperature
     for number in range(len(queries)):
         mask = np.unpackbits(masks[number], axis=1, count=width).view(np.bool_)
         size = np.count_nonzero(mask)
-        confidence = inside[number] / size if size else 1 / (1 + np.exp(float(highest[number])))
+        confidence = inside[number] / size if size else 1 / (1 + np.exp(float(highest[number]) / temperature))
         results.append(Swept(mask, float(confidence)))
     unfinished.clear()
     return results, unfinished.problem
@@ -192,7 +193,8 @@ def _finish(
         masks[number, place] = np.packbits(mask, axis=1)
         if seen.any():
             highest[number] = max(highest[number], values[seen].max())
-        inside[number] += float((1 / (1 + np.exp(-values[mask]))).sum(dtype=np.float64))
+        probability = 1 / (1 + np.exp(-values[mask] / model.config.mask_temperature))
+        inside[number] += float(probability.sum(dtype=np.float64))
 
 
 def _drawn_on(model: TerraScopeForConditionalGeneration, scene: Scene, pair: int) -> list[Observation]:

@@ -180,7 +180,7 @@ class TerraScope:
         text = render(Trace(steps=steps, answer=name))
         forced = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         # Every date may inject up to the cap; nothing of what is forced may be cut off.
-        budget = len(forced) + len(scene.pairs) * self.model.config.max_masked_tokens
+        budget = len(forced) + len(scene.pairs) * self.model.config.max_injected_tokens
         settings = replace(settings or GenerationSettings(), max_new_tokens=budget)
         with memory_errors_in_words(self.model.device):
             return self._answer(scene, f"Where is the {name}?", (), settings, forced_ids=forced, progress=progress)
@@ -210,7 +210,7 @@ class TerraScope:
         text = without_regions(text)
         check_text(text)
         forced = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-        budget = len(forced) + (text.count(SEG) + 1) * self.model.config.max_masked_tokens
+        budget = len(forced) + (text.count(SEG) + 1) * self.model.config.max_injected_tokens
         settings = replace(settings or GenerationSettings(), max_new_tokens=budget)
         with memory_errors_in_words(self.model.device):
             reasoner = SceneReasoner(self.model, self.processor, scene, settings, progress)

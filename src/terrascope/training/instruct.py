@@ -83,9 +83,11 @@ def make_sample(
     text = render(question.trace) + processor.tokenizer.eos_token
     ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     steps = question.trace.grounded_steps
+    masks = tuple(torch.from_numpy(step.mask) for step in steps if step.mask is not None)
     target = Target(
         token_ids=torch.tensor(ids),
-        masks=tuple(torch.from_numpy(step.mask) for step in steps if step.mask is not None),
+        masks=masks,
+        known=tuple(torch.ones_like(mask) for mask in masks),
         pairs=tuple(image - 1 for image in resolve_images(question.trace, len(scene.images))),
     )
     return InstructSample(prompt, scene, target, tuple(step_class(step.text) for step in steps))

@@ -16,13 +16,23 @@ from terrascope.model.tiles import TileLayout
 IGNORED = -100
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Target:
-    """What the model is to write: token ids `[R]`, and per [SEG] in them its true mask bool `[H, W]` and its pair."""
+    """What the model is to write, and what its [SEG]s stand for.
+
+    Attributes:
+        token_ids: int64 `[R]`.
+        masks: per [SEG], its true mask, bool `[H, W]` on the scene's grid.
+        pairs: per [SEG], the pair (from 0) that it lies on.
+        known: per [SEG], bool `[H, W]`: where the truth is known.
+        injected: per [SEG], the mask whose visual tokens follow it; None where that is the true mask.
+    """
 
     token_ids: Tensor
     masks: tuple[Tensor, ...]
     pairs: tuple[int, ...]
+    known: tuple[Tensor, ...]
+    injected: tuple[Tensor, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +58,9 @@ def build_sequence(
     layouts: Sequence[TileLayout],
     target: Target,
 ) -> TrainingSequence:
-    """Prompt, then the target's tokens, with the visual tokens of its true masks after each [SEG] (paper, Training).
+    """Prompt, then the target's tokens, with the visual tokens of a mask after each [SEG] (paper, Training).
+
+    The mask is the true one, unless the target names another.
 
     Args:
         model: embeds.
@@ -65,6 +77,7 @@ def build_sequence(
     labels = [torch.full((len(prompt.input_ids) - 1,), IGNORED), target.token_ids[:1]]
     length = len(prompt.input_ids)
     seg_positions: list[int] = []
+    injected = target.masks if target.injected is None else target.injected
     segs = (target.token_ids == model.config.seg_token_id).nonzero()[:, 0].tolist()
     start = 0
     for number, place in enumerate([*segs, len(ids) - 1]):
@@ -73,7 +86,9 @@ def build_sequence(
         labels.append(target.token_ids[start + 1 : place + 1])
         if number < len(segs):
             seg_positions.append(length - 1)
-            indices, features, _ = inject(model, visual[target.pairs[number]], target.masks[number])
+            indices, features, _ = inject(
+                model, visual[target.pairs[number]], injected[number], written=target.token_ids[: place + 1]
+            )
             following = target.token_ids[place + 1 : place + 2]
             if len(indices):
                 pieces.append(features.to(words.dtype))

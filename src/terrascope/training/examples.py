@@ -1,0 +1,217 @@
+"""From a sample and its scene to what the model is trained on: the prompt that inference asks, and the target."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from terrascope.errors import QuestionError, SampleError, SceneError
+from terrascope.landcover import UNLABELLED
+from terrascope.model.processing import Prompt, SceneFacts, TerraScopeProcessor
+from terrascope.sample import Sample
+from terrascope.scene import LabelMap, Pair, Scene
+from terrascope.trace import SEG, parse, resolve_images
+from terrascope.training.sequence import Target
+
+Reasoning = Literal["grounded", "textual", "answer"]
+"""As it is written; without any [SEG]; the answer alone (paper, Tables 1 and 2)."""
+
+Shown = Literal["all", "optical", "sar"]
+"""Which images of a scene the model sees."""
+
+_SEG_WITH_SPACE = re.compile(r"\s*" + re.escape(SEG))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Example:
+    """One sample as the model is trained on it.
+
+    Attributes:
+        sample_id: of the sample.
+        scene_id: `<source>/<key>`, and which images are shown; equal ids mean equal `SceneInputs`.
+        prompt: as inference prepares it.
+        target: what is to be written, with a mask for every [SEG].
+        class_names: per [SEG], the class that its mask shows.
+        level, task: of the sample.
+    """
+
+    sample_id: str
+    scene_id: str
+    prompt: Prompt
+    target: Target
+    class_names: tuple[str, ...]
+    level: str
+    task: str
+
+
+def make_example(
+    processor: TerraScopeProcessor,
+    sample: Sample,
+    scene: Scene,
+    labels: Sequence[LabelMap],
+    *,
+    reasoning: Reasoning = "grounded",
+    shown: Shown = "all",
+) -> Example:
+    """A sample with its scene in memory; `assemble_example` does the same from what is kept of a scene.
+
+    Args:
+        processor: of the model.
+        scene: all of its images.
+        labels: one label map a date; none where the data set has none, and every measured pixel counts as known.
+        reasoning: how much of the reasoning is to be written.
+        shown: the images that the model sees.
+
+    Raises:
+        SampleError: the sample does not fit its scene, or its masks do not fit its text.
+        SceneError: the scene has no image to show.
+    """
+    scene = show_images(scene, shown_of({image.modality for image in sample.images}, shown))
+    return assemble_example(
+        processor, sample, processor.describe(scene), known_pixels(scene, labels), reasoning=reasoning, shown=shown
+    )
+
+
+def assemble_example(
+    processor: TerraScopeProcessor,
+    sample: Sample,
+    facts: SceneFacts,
+    known: Sequence[Tensor],
+    *,
+    reasoning: Reasoning,
+    shown: Shown,
+) -> Example:
+    """A sample as the model is trained on it.
+
+    Args:
+        facts: what its prompt states of the images that are shown.
+        known: per pair, bool `[H, W]`, from `known_pixels`.
+
+    Raises:
+        SampleError: the sample does not fit its scene, or its masks do not fit its text.
+    """
+    height, width = known[0].shape
+    if (sample.height, sample.width) != (height, width):
+        raise SampleError(
+            f"sample {sample.id}: its masks have {sample.width} x {sample.height} pixels and its scene "
+            f"{width} x {height}; give the source with the options that the data set was built with"
+        )
+    try:
+        prompt = prepare_prompt(processor, facts, sample.question, sample.options)
+    except QuestionError as error:
+        raise SampleError(f"sample {sample.id}: {error}") from None
+    text = written_text(sample, reasoning) + processor.tokenizer.eos_token
+    masks = decode_masks(sample) if reasoning == "grounded" else ()
+    token_ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    num_segs = token_ids.count(processor.tokenizer.convert_tokens_to_ids(SEG))
+    if num_segs != len(masks):
+        raise SampleError(f"sample {sample.id}: {num_segs} [SEG]s but {len(masks)} masks; give one for each")
+    images = resolve_images(parse(text), len(known)) if masks else ()
+    pairs = tuple(image - 1 for image in images)
+    target = Target(
+        token_ids=torch.tensor(token_ids), masks=masks, pairs=pairs, known=tuple(known[pair] for pair in pairs)
+    )
+    return Example(
+        sample_id=sample.id,
+        scene_id=scene_id_of(sample, shown),
+        prompt=prompt,
+        target=target,
+        class_names=tuple(mask.class_name for mask in sample.masks) if masks else (),
+        level=sample.level,
+        task=sample.task,
+    )
+
+
+def scene_id_of(sample: Sample, shown: Shown) -> str:
+    """What tells the scene of a sample, as it is shown, from all others of a data set."""
+    return name_scene(sample.source, sample.key, shown_of({image.modality for image in sample.images}, shown))
+
+
+def shown_of(modalities: Set[str], shown: Shown) -> Shown:
+    """Which images of its scene are shown of a sample that lists images of these kinds."""
+    if shown != "all" or len(modalities) > 1:
+        return shown
+    return "sar" if "sar" in modalities else "optical"
+
+
+def name_scene(source: str, key: str, shown: Shown) -> str:
+    """The scene id of a chip."""
+    return f"{source}/{key}" if shown == "all" else f"{source}/{key} ({shown})"
+
+
+def show_images(scene: Scene, shown: Shown) -> Scene:
+    """The scene with its optical or its SAR images alone.
+
+    Raises:
+        SceneError: it has none of them.
+    """
+    if shown == "all":
+        return scene
+    kept = [
+        Pair(optical=pair.optical) if shown == "optical" else Pair(sar=pair.sar)
+        for pair in scene.pairs
+        if (pair.optical if shown == "optical" else pair.sar) is not None
+    ]
+    if not kept:
+        raise SceneError(f"{scene.observations[0].source}: no {shown} image; show all images of such a scene")
+    return Scene(tuple(kept), notes=scene.notes)
+
+
+def known_pixels(scene: Scene, labels: Sequence[LabelMap]) -> tuple[Tensor, ...]:
+    """Per pair, bool `[H, W]`: where an image was measured and, with label maps, the class is known.
+
+    Raises:
+        SceneError: there are label maps, but not one a date on the scene's grid.
+    """
+    valid = [pair.valid for pair in scene.pairs]
+    if labels and [one.ids.shape for one in labels] != [one.shape for one in valid]:
+        raise SceneError(
+            f"{scene.observations[0].source}: {len(labels)} label maps of the sizes "
+            f"{sorted({one.ids.shape for one in labels})} for {len(valid)} dates of {scene.shape}; give one a date"
+        )
+    labelled = [one.ids != UNLABELLED for one in labels] or [np.True_] * len(valid)
+    return tuple(torch.from_numpy(seen & known) for seen, known in zip(valid, labelled, strict=True))
+
+
+def written_text(sample: Sample, reasoning: Reasoning) -> str:
+    """What the model is to write."""
+    if reasoning == "answer":
+        return f"<answer>{sample.answer}</answer>"
+    return _SEG_WITH_SPACE.sub("", sample.reasoning) if reasoning == "textual" else sample.reasoning
+
+
+def decode_masks(sample: Sample) -> tuple[Tensor, ...]:
+    """The masks of a sample, bool `[H, W]` each.
+
+    Raises:
+        SampleError: one does not fill the grid.
+    """
+    masks = []
+    for number in range(len(sample.masks)):
+        try:
+            masks.append(torch.from_numpy(sample.mask(number)))
+        except SceneError as error:
+            raise SampleError(f"sample {sample.id}: mask {number + 1}: {error}") from None
+    return tuple(masks)
+
+
+def prepare_prompt(processor: TerraScopeProcessor, facts: SceneFacts, question: str, options: Sequence[str]) -> Prompt:
+    """`processor.prepare_prompt`, in a time that does not depend on the number of visual tokens.
+
+    Tokenizers cut at the image token before anything else: one for each image stands for all of them.
+    """
+    one_each = processor.prepare_prompt(replace(facts, num_tokens=1), question, options)
+    ids, is_question = one_each.input_ids.numpy(), one_each.question.numpy()
+    is_image = ids == processor.tokenizer.convert_tokens_to_ids(processor.image_marks[1])
+    repeats = np.where(is_image, facts.num_tokens, 1)
+    return replace(
+        one_each,
+        input_ids=torch.from_numpy(ids.repeat(repeats)),
+        question=torch.from_numpy(is_question.repeat(repeats)),
+    )
