@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 from endpoint import KEY, Scripted, served
 from terrascope import bench_commands, data_commands
 from terrascope.bench.items import shown_of
+from terrascope.bench.predictors import BASELINES, WRAPPERS
 from terrascope.bench.store import open_bench
 from terrascope.bench_commands import asking
 from terrascope.errors import QuestionError
@@ -221,10 +224,13 @@ def test_a_model_is_loaded_as_it_was_typed(bench: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(asking, "_load_model", load)
     arguments = ("--model", "blank-sar:mine", "--dtype", "float16", "--profile", "release", "--limit", "2")
     code, printed, err = invoke("run", bench, "--out", tmp_path / "run", *arguments)
-    assert (code, err) == (0, "")
+    assert (code, err) == (
+        1,
+        f"error: no question has an answer; mend what failed and start the same run again: {tmp_path / 'run'}\n",
+    )
     ((name, answering),) = loaded
     assert (name, answering.dtype, answering.profile, answering.device) == ("mine", "float16", "release", "auto")
-    assert "2 failed (2 question refused)" in printed
+    assert "2 failed (2 question refused)" in printed and "; the last that failed: " in printed
     settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
     assert settings == {"seed": 0, "dtype": "float16", "profile": "release"}
 
@@ -250,6 +256,66 @@ def test_a_model_behind_an_endpoint_is_asked(bench: Path, tmp_path: Path, monkey
     assert "4 questions, 4 asked now, 4 chose an option" in printed
     written = "".join(path.read_text() for path in (tmp_path / "run").rglob("*.json*"))
     assert KEY not in written and server.url not in (tmp_path / "run" / "run.json").read_text()
+
+
+def test_a_run_is_of_one_address_and_of_one_data_set(
+    bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERRASCOPE_LLM_KEY", KEY)
+    with served(lambda _: Scripted(text="B")) as first, served(lambda _: Scripted(text="A")) as second:
+        codes = []
+        for url, limit in ((first.url, "1"), (second.url, "2"), (f"{first.url}/", "2")):
+            arguments = ("--model", "endpoint:gpt", "--endpoint", url, "--limit", limit, "--timeout", "5")
+            code, _, err = invoke("run", bench, "--out", tmp_path / "run", *arguments)
+            codes.append(code)
+            if code:
+                assert "holds a run with other settings" in err and err.count("\n") == 1
+    # Each call knocks first; the second server is asked nothing.
+    assert (codes, first.num_asked, second.num_asked) == ([0, 2, 0], 4, 1)
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert list(settings) == ["seed", "endpoint"] and re.fullmatch("[0-9a-f]{12}", settings["endpoint"])
+    told = [
+        asking.Answering(**given).settings()
+        for given in (
+            {"learn_from": ["hls-worldcover=a/same"]},
+            {"learn_from": ["hls-worldcover=b/same"]},
+            {"learn_from": ["hls-worldcover=./a/same"]},
+            {"max_tokens": 7},
+        )
+    ]
+    assert told[0] == told[2] != told[1] and told[0]["learn_from"][0].startswith("hls-worldcover ")
+    assert told[3] == {"max_tokens": 7}
+
+
+def test_the_folder_of_another_source_is_missed_at_once(bench: Path, tmp_path: Path) -> None:
+    code, _, err = invoke("run", bench, "--model", "oracle", "--read", "foo=x", "--out", tmp_path / "run")
+    assert (code, err) == (
+        2,
+        "error: --read foo: bench asks about no source of this name; it asks about synthetic\n",
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_chip_in_any_split_is_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "split.csv").write_text("chip,scene,split\n")
+    for folder in ("s1_before", "s1_after", "s2_before", "s2_after", "mask"):
+        (tmp_path / "empty" / folder).mkdir()
+    code, _, err = invoke("build", "--source", f"ombria={tmp_path / 'empty'}", "--out", tmp_path / "out")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no split has one" in err or "no chip" not in err
+
+
+def test_a_run_without_all_questions_is_not_ranked(bench: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    assert invoke("run", bench, "--model", "oracle", "--limit", "3", "--out", few)[0] == 0
+    code, printed, err = invoke("report", bench, few, runs["random"], "--out", tmp_path / "report", "--failures", "0")
+    num = len(open_bench(bench).samples)
+    assert (code, err) == (0, "")
+    assert printed.splitlines()[0].startswith("1. random: ")
+    assert printed.splitlines()[1] == f"not ranked: oracle: 100.0 % of 3 of {num} questions"
+    code, _, err = invoke("score", bench, few, few)
+    assert code == 2 and err == f"error: {few}: this run is given twice; give each once\n"
 
 
 def test_baselines_learn_from_what_is_named(bench: Path, tmp_path: Path) -> None:
@@ -294,6 +360,25 @@ def test_a_report_is_written_for_several_runs(bench: Path, runs: dict[str, Path]
     assert {path.name for path in out.iterdir()} == {"report.html", "leaderboard.md", "scores.json"}
 
 
+def test_a_report_of_a_run_that_can_do_nothing_has_a_dash(bench: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    failed = tmp_path / "failed"
+    shutil.copytree(runs["random"], failed)
+    lines = [json.loads(line) for line in (failed / "replies.jsonl").read_text().splitlines()]
+    lines = [{**line, "text": "", "raw": "", "masks": [], "failed": "out of memory"} for line in lines]
+    (failed / "replies.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    code, printed, err = invoke(
+        "report", bench, failed, runs["oracle"], "--out", tmp_path / "report", "--failures", "0"
+    )
+    assert (code, err) == (0, "")
+    assert printed.splitlines()[:2] == ["1. oracle: 100.0 %", "2. random: -"]
+
+
+def test_the_help_names_everyone_who_can_be_asked() -> None:
+    options = {option.name: option for option in typer.main.get_command(asking.app).params}
+    words = re.findall(r"[\w-]+:?", options["model"].help)
+    assert {*BASELINES, *(f"{name}:" for name in WRAPPERS)} <= set(words)
+
+
 def test_other_words_come_offline_or_from_a_language_model(bench: Path, tmp_path: Path) -> None:
     code, printed, err = invoke("rephrase", bench, "--out", tmp_path / "other", "--seed", "4")
     assert (code, err) == (0, "")
@@ -335,8 +420,9 @@ def test_the_table_of_others_can_be_asked(tmp_path: Path, real_data: Path) -> No
     questions = real_data / "landsat30-au" / "Landsat30-AU-VQA-test.csv"
     arguments = ("--external", "landsat30-au", "--model", "random", "--limit", "3", "--out", tmp_path / "run")
     code, printed, err = invoke("run", questions, *arguments)
-    assert (code, err) == (0, "")
-    assert "3 questions, 3 asked now" in printed
+    # The images are not there.
+    assert code == 1 and err.startswith("error: no question has an answer")
+    assert "3 questions, 3 asked now, 0 chose an option, 3 failed (" in printed
 
 
 @pytest.mark.parametrize(
@@ -346,7 +432,7 @@ def test_the_table_of_others_can_be_asked(tmp_path: Path, real_data: Path) -> No
         (("--model", "majority"), "the baseline majority needs a training data set; give its folder with --training"),
         (("--model", "forest"), "the baseline forest needs labelled training chips; give a data set with --learn-from"),
         (("--model", "forest", "--learn-from", "a"), "--source a: give the name of a data set and its folder"),
-        (("--model", "box:"), "'' names no model"),
+        (("--model", "box:"), "'' names no model; write the model's name, such as nano, or one of random, "),
         (("--read", "xbd"), "--read xbd: give the name of a source and its folder, as NAME=DIR"),
     ],
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 from typer.core import TyperGroup
 
-from terrascope import __version__, bench_commands, data_commands
+from terrascope import __version__, ablate_command, bench_commands, data_commands, train_commands
 from terrascope.command_options import AnswerOptions, AsJson, Model, SceneOptions, files_of, with_options
 from terrascope.errors import ModelError, SceneError
 from terrascope.usage import end_command
@@ -45,8 +45,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-train = typer.Typer(help="Train a model.", no_args_is_help=True)
-app.add_typer(train, name="train")
+app.add_typer(train_commands.app, name="train")
+app.add_typer(ablate_command.app)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(bench_commands.app, name="bench")
 
@@ -258,16 +258,6 @@ def doctor(
         typer.echo(json.dumps([finding.to_dict() for finding in findings], ensure_ascii=False, indent=2))
     if any(finding.status == "FAIL" for finding in findings):
         raise typer.Exit(1)
-
-
-@train.command(
-    "nano", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-)
-def train_nano(ctx: typer.Context) -> None:
-    """Train the small model that comes with the package; all arguments go to the training."""
-    from terrascope.training import nano
-
-    nano.main(ctx.args)
 
 
 def _open(options: SceneOptions) -> Scene:

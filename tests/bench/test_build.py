@@ -361,12 +361,29 @@ def test_what_is_no_recipe_is_one_sentence(fields: dict[str, Any], sentence: str
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_folder_with_another_data_set_is_refused_and_one_with_a_benchmark_is_replaced(tmp_path: Path) -> None:
+def test_only_a_benchmark_of_the_same_recipe_is_replaced(tmp_path: Path) -> None:
     out = tmp_path / "bench"
-    build(recipe(6, seed=1), out)
-    before = hashes(out)
     build(recipe(6), out)
-    assert set(hashes(out)) == set(before) and hashes(out) != before
+    before = hashes(out)
+    with pytest.raises(SampleError, match="bench: holds a benchmark of another recipe, which would be lost"):
+        build(recipe(6, seed=1), out)
+    with pytest.raises(SampleError, match="of another recipe"):
+        build(recipe(5), out)
+    assert hashes(out) == before
+    next(out.glob("*.parquet")).write_bytes(b"torn")
+    build(recipe(6), out)
+    assert hashes(out) == before
+    (out / "manifest.json").unlink()
+    with pytest.raises(SampleError, match=r"holds a data set of which nothing is known \(.*manifest.json: not found"):
+        build(recipe(6), out)
+    (out / "manifest.json").write_text("{")
+    with pytest.raises(SampleError, match="of which nothing is known"):
+        build(recipe(6), out)
+
+
+def test_another_data_set_is_never_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    build(recipe(6), out)
     with pytest.raises(SampleError, match=r"holds another data set \(test-00000-of-00001.parquet\); give a new folder"):
         build(recipe(6, split="val"), out)
     (tmp_path / "begun").mkdir()

@@ -41,6 +41,19 @@ def test_as_many_options_as_the_tasks_have() -> None:
     assert {task: TASKS[task].num_options for task in NUM_OPTIONS} == dict(NUM_OPTIONS)
 
 
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.97])
+def test_no_option_is_larger_than_the_image(share: float) -> None:
+    # 384 x 384 pixels of 10 m are 14.7456 km2; "15 km2" would be more than there is.
+    whole_m2 = 3840.0**2
+    sample = replace(asking("area", share * whole_m2, "m2"), height=384, width=384, gsd_m=10.0)
+    drawn = [draw_distractors(sample, np.random.default_rng(seed)) for seed in range(60)]
+    values = [read_quantity(text, "m2") or 0.0 for options in drawn for text in options or ()]
+    assert len(values) == 180 and max(values) <= whole_m2
+    assert max(values) > share * whole_m2 or share == 0.97
+    (fault,) = distractor_faults(sample, ("15 km2", "1 km2", "0.5 km2"))[:1]
+    assert fault.reason == IMPLAUSIBLE
+
+
 @pytest.mark.parametrize(
     ("text", "unit", "value"),
     [

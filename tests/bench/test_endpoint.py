@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from terrascope.bench.endpoint import EndpointPredictor
 from terrascope.bench.prompts import SEEN, make_turns
 from terrascope.bench.run import run
 from terrascope.bench.run_folder import read_run
+from terrascope.bench.score import score
 from terrascope.errors import EndpointError, ModelError, QuestionError
 from terrascope.llm import NoReply, server
 from tests.bench.made_benchmark import make_benchmark, make_scene
@@ -113,6 +115,37 @@ def test_what_was_said_once_is_not_asked_again(tmp_path: Path) -> None:
         other = predictor.ask(make_scene(2), QUESTION, options=OPTIONS).text
     assert (said, other, fake.num_asked) == (["A"] * 3, "B", 2)
     assert (tmp_path / "calls.jsonl").read_text().count("\n") == 4
+
+
+def test_thoughts_that_were_cut_off_are_no_answer_and_are_counted(tmp_path: Path) -> None:
+    with served([Scripted(text="<think>A or B hmm", finish="length"), Scripted(text="B", finish="length")]) as fake:
+        report = run(make_benchmark(2), EndpointPredictor.at("m", fake.url), tmp_path, name="endpoint:m")
+    kept = read_run(tmp_path)[1]
+    assert [(reply.text, reply.cut_off, reply.failed) for reply in kept] == [
+        ("<think>A or B hmm", True, None),
+        ("B", True, None),
+    ]
+    found = score(make_benchmark(2).samples, kept)
+    assert (found.num_cut_off, found.overall.together.unparsable) == (2, 0.5)
+    assert (report.num_chosen, report.num_cut_off) == (1, 2) and "1 chose an option, 2 cut off, " in str(report)
+
+
+def test_two_addresses_share_no_replies(tmp_path: Path) -> None:
+    with served([Scripted(text="A")]) as first, served([Scripted(text="B")]) as second:
+        said = [
+            EndpointPredictor.at("m", url, cache=tmp_path).ask(make_scene(), QUESTION, options=OPTIONS).text
+            for url in (first.url, second.url, f"{first.url}/", second.url)
+        ]
+    assert (said, first.num_asked, second.num_asked) == (["A", "B", "A", "B"], 1, 1)
+
+
+def test_a_server_that_hangs_is_waited_for_as_long_as_was_said(tmp_path: Path) -> None:
+    with served(lambda _: Scripted(text="B", slow_s=2.0)) as fake:
+        predictor = EndpointPredictor.at("m", fake.url, timeout_s=0.1)
+        started = time.monotonic()
+        with pytest.raises(EndpointError, match="no reply in time"):
+            predictor.ask(make_scene(), QUESTION, options=OPTIONS)
+        assert time.monotonic() - started < 5 * 0.1 + 2.0
 
 
 def test_it_makes_no_masks() -> None:

@@ -117,6 +117,30 @@ def test_missing_ratings(tmp_path: Path) -> None:
         assert (one.rating, one.fault) == (None, None)
 
 
+@pytest.mark.parametrize("junk", [None, 5, "x", [], {}, [5], [None], [[]], [{}], {"a": 1}, True, 1e300])
+@pytest.mark.parametrize("field", ["type", "from_name", "value", "choices", "text", "brushlabels", "rle"])
+def test_a_damaged_result_takes_nothing_else_with_it(tmp_path: Path, field: str, junk: Any) -> None:
+    remark = {"type": "textarea", "from_name": "remarks", "value": {"text": "small"}}
+    drawn = brush(np.ones((100, 100), bool), "water")
+    for damaged in (choice("masks", "no"), remark, drawn):
+        inner = field in damaged["value"]
+        changed = {**damaged, "value": {**damaged["value"], field: junk}} if inner else {**damaged, field: junk}
+        [one] = read(tmp_path, annotate(changed, choice("clarity", "no")))
+        assert one.rating == "high" and "clarity" in one.failed
+        assert one.fault in (None, STRAY_BRUSH, BAD_BRUSH)
+
+
+@pytest.mark.parametrize("results", [5, "x", {"a": 1}, [5], [None], True])
+def test_results_of_another_kind_are_no_export(tmp_path: Path, results: Any) -> None:
+    with pytest.raises(SampleError, match="not a JSON export of Label Studio"):
+        read(tmp_path, annotate() | {"result": results})
+
+
+def test_a_remark_may_be_one_text(tmp_path: Path) -> None:
+    [one] = read(tmp_path, annotate({"type": "textarea", "from_name": "remarks", "value": {"text": "too small"}}))
+    assert one.remarks == "too small"
+
+
 def test_strokes_of_one_class_are_one_mask(tmp_path: Path) -> None:
     left, right = np.zeros((2, 100, 100), bool)
     left[:, :10], right[5, 90:] = True, True

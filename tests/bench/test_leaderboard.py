@@ -42,7 +42,8 @@ def test_the_difference_is_taken_question_by_question() -> None:
     found = compare(first, second)
     assert (found.macro.mean, found.micro.mean) == (pytest.approx(0.25), pytest.approx(0.25))
     assert (found.only_first, found.only_second) == (10, 0)
-    assert found.mcnemar_p == pytest.approx(2 / 2**10)
+    # Ten questions at five places.
+    assert found.mcnemar_p == pytest.approx(2 / 2**5)
     # Five of twenty places make the difference: a resample has none of them once in 300 times.
     assert found.p == pytest.approx(2 * 0.75**20, abs=0.012) and found.mark in ("*", "**")
     back = compare(second, first)
@@ -90,11 +91,27 @@ def test_the_table_in_markdown() -> None:
         "| # | run | questions | average | tasks | over questions | coverage | area | IoU | unparsable | failed |"
     )
     assert lines[6].startswith("| 1 | strong\\|est | 40 | 100.0 % (100.0 to 100.0) | 2 | 100.0 %")
-    assert lines[7].startswith("| 2 | weak | 10 of 40 | 100.0 %")
+    assert lines[7].startswith("| - | weak | 10 of 40 | 100.0 %")
+    assert "without a rank" in lines[9]
     rows = [line for line in lines if line.startswith("|")]
     for row, following in pairwise(rows):
         if following.startswith("| ---"):
             assert row.count(" | ") == following.count(" | ")
+
+
+def test_a_run_that_was_asked_only_some_questions_is_not_ranked() -> None:
+    weak = scored([n < 4 for n in range(40)], "weak")
+    few = score(SAMPLES, [say(s) for s in SAMPLES[:8]], run="few")
+    # All of one task, and nothing of the other.
+    one_task = score(SAMPLES, [say(s) for s in SAMPLES if s.task == "area"], run="one task")
+    board = rank(BENCH, [few, one_task, weak])
+    assert [entry.run for entry in board.scores] == ["weak", "few", "one task"]
+    assert ([board.rank(place) for place in range(3)], board.num_ranked) == (["1", "-", "-"], 1)
+    assert [board.mark(place) for place in range(3)] == ["", "", ""]
+    assert (few.overall.macro.mean, board.to_dict()["num_ranked"]) == (1.0, 1)
+    text = to_markdown(board)
+    assert "| - | few | 8 of 40 | 100.0 %" in text and "| - | one task | 20 of 40 |" in text
+    assert "without a rank" not in to_markdown(rank(BENCH, [weak]))
 
 
 def test_averages_of_its_own_tables_are_told_of_anothers_benchmark() -> None:
@@ -150,5 +167,8 @@ def test_a_run_of_another_benchmark_is_refused(tmp_path: Path) -> None:
         open_runs(BENCH, [write_run(tmp_path / "empty", BENCH, [])])
     with pytest.raises(SampleError, match=r"run\.json: not found"):
         open_runs(BENCH, [tmp_path])
+    twice = write_run(tmp_path / "twice", BENCH, [say(SAMPLES[0])])
+    with pytest.raises(SampleError, match="twice: this run is given twice"):
+        open_runs(BENCH, [twice, tmp_path / "empty" / ".." / "twice"])
     with pytest.raises(SampleError, match="no run is given"):
         open_runs(BENCH, [])

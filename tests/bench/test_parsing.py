@@ -32,8 +32,15 @@ TREES = ("Coniferous", "Mixed", "Shrub", "Deciduous")
         ("<think>A is small.</think><answer> C </answer>", "C", "C", "C"),
         ("<think>A is small.</think> C", "C", "C", "C"),
         ("<answer>D", "D", "D", "D"),
-        # A thought that was cut off is all that there is, and the paper's rule reads it.
-        ("<think>A is small, so", "A", "A", None),
+        # A thought that was cut off is no answer; what stands before it is one.
+        ("<think>A is small, so", None, None, None),
+        ("<think>A or B hmm", None, None, None),
+        ("C <think>A is small, so", "C", "C", "C"),
+        ("<think>A?</think> B <think>or C", "B", "B", "B"),
+        # Some prompts open the thoughts themselves, so that only their end is written.
+        ("A or B, hmm.</think> C", "C", "C", "C"),
+        ("A or B, hmm.</think>", None, None, None),
+        ("<think>A?</think> no, A</think> B", "A", None, None),
         ("B) 20%", "B", "B", None),
         ("B 20%", "B", "B", None),
         ("**B**", "B", "B", None),

@@ -123,8 +123,14 @@ def test_folders_that_will_not_do(tmp_path: Path) -> None:
     folder = write(tmp_path / "bench")
     with pytest.raises(SampleError, match="a single file; give the folder"):
         rephrase(next(folder.glob("*.parquet")), tmp_path / "out", Templates())
-    with pytest.raises(SampleError, match="holds another data set"):
+    with pytest.raises(SampleError, match="holds a benchmark of another recipe, which would be lost"):
         rephrase(folder, folder, Templates())
+    rephrase(folder, tmp_path / "first", Templates(), seed=1)
+    content = next((tmp_path / "first").glob("*.parquet")).read_bytes()
+    with pytest.raises(SampleError, match="of another recipe"):
+        rephrase(folder, tmp_path / "first", Templates(), seed=2)
+    rephrase(folder, tmp_path / "first", Templates(), seed=1)
+    assert next((tmp_path / "first").glob("*.parquet")).read_bytes() == content
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "train.parquet").touch()
     with pytest.raises(SampleError, match="holds another data set"):

@@ -82,14 +82,28 @@ def test_the_page_stands_alone_and_is_well_formed(tmp_path: Path) -> None:
 def test_the_page_tells_the_numbers(tmp_path: Path) -> None:
     page = write(tmp_path)
     assert "asked 6 of 12 questions" in page
-    # Of the six common places three are right in the one run alone: a resample has none of them once in 64 times.
-    assert "<strong>75.0 % *</strong>" in page
+    # The other run was asked half of the questions: it has no rank, and nobody is marked as better.
+    assert "<strong>75.0 %</strong>" in page and "it is scored over these, and not ranked" in page
+    assert [row[1] for row in re.findall(r'<tr>(<td class="n">([1-9-])</td><th class="run")', page)] == ["1", "-"]
     assert "Answers that cannot be read (3)" in page
     assert "building change" in page and "building_change<" not in page
     numbers = json.loads((tmp_path / "out" / NUMBERS).read_text())
     assert numbers["runs"][0]["overall"]["macro"]["mean"] == 0.75
     assert numbers["comparisons"][0]["first"] == "model"
     assert (tmp_path / "out" / TABLE).read_text().startswith("# made-bench")
+
+
+def test_replies_that_were_cut_off_are_told(tmp_path: Path) -> None:
+    cut = [replace(say(s, "<think>A or B hmm" if n else "B"), cut_off=n < 3) for n, s in enumerate(SAMPLES)]
+    found = score(SAMPLES, cut)
+    assert (found.num_cut_off, found.to_dict()["num_cut_off"], found.overall.together.unparsable) == (3, 3, 11 / 12)
+    assert found.overall.together.failed == 0
+    console = Console(width=120, record=True, file=io.StringIO())
+    print_score(found, console)
+    assert "Cut off at the limit of their length: 3 replies" in console.export_text()
+    write_report(tmp_path / "out", BENCH, [write_run(tmp_path / "run", BENCH, cut)])
+    page = (tmp_path / "out" / PAGE).read_text()
+    assert "3: cut off at the limit of its length, and read as far as it goes" in page
 
 
 def test_failures_show_the_scene_the_true_mask_and_the_found_one(tmp_path: Path) -> None:

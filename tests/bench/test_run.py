@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,13 @@ import pytest
 from filelock import FileLock
 
 from terrascope import masks
+from terrascope.bench.foreign import answer_in_words
 from terrascope.bench.items import Item
+from terrascope.bench.parsing import RULES
 from terrascope.bench.replies import Reply
 from terrascope.bench.run import FAILURES_THAT_END_A_RUN, OUT_OF_MEMORY, reason_of, run
-from terrascope.bench.run_folder import REPLIES, RUN, read_run
+from terrascope.bench.run_folder import REPLIES, RUN, data_digest, read_run
+from terrascope.bench.score import score
 from terrascope.errors import (
     EndpointError,
     ModelError,
@@ -29,6 +33,8 @@ from terrascope.errors import (
     SceneError,
 )
 from terrascope.llm import NoReply
+from terrascope.predictor import Answer
+from terrascope.scene import Scene
 from terrascope.sources.chips import ChipError
 from tests.bench.made_benchmark import WATER, MadeBenchmark, Scripted, make_benchmark
 
@@ -54,7 +60,7 @@ class TestReplies:
         kept = lines(tmp_path / "run")
         assert [reply.id for reply in kept] == ["drawn/0/bench/0", "drawn/0/bench/1", "drawn/0/bench/2"]
         first = kept[0]
-        assert (first.text, first.failed) == ("B", None)
+        assert (first.text, first.failed, first.cut_off) == (first.raw, None, False)
         assert first.raw == "<think>The water: [SEG] It covers 20% of the image.</think><answer>B</answer>"
         (mask,) = first.masks
         assert (mask.image, mask.class_name) == (1, "water")
@@ -77,6 +83,45 @@ class TestReplies:
         assert run(make_benchmark(2), Scripted(lambda _: "B"), tmp_path, name="scripted").num_chosen == 2
         assert [(reply.text, reply.raw) for reply in lines(tmp_path)] == [("B", "B")] * 2
 
+    def test_a_letter_that_stands_not_in_the_words_is_what_counts(self, tmp_path: Path) -> None:
+        class Nearest(Scripted):
+            """Says a share, and takes the option nearest to it."""
+
+            def ask(self, scene: Scene, question: str, *, options: Sequence[str] = ()) -> Answer:
+                said = super().ask(scene, question, options=options)
+                return replace(said, text="C")
+
+        report = run(make_benchmark(1), Nearest(lambda _: "<answer>19%</answer>"), tmp_path, name="nearest")
+        assert [(reply.text, reply.raw) for reply in lines(tmp_path)] == [("C", "<answer>19%</answer>")]
+        assert report.num_chosen == 1
+
+    @pytest.mark.parametrize(
+        ("said", "readings"),
+        [
+            ("A large lake covers it, so the answer is B.", ("A", "A", None)),
+            ("b", (None, "B", "B")),
+            ("Die Antwort ist B.", ("B", None, None)),
+            ("Option B: 20%", ("B", None, None)),
+            ("The lake [SEG] B", ("B", None, None)),
+            ("B", ("B", "B", "B")),
+        ],
+    )
+    def test_words_are_read_by_the_rules_and_not_by_us(
+        self, tmp_path: Path, said: str, readings: tuple[str | None, ...]
+    ) -> None:
+        class Speaker(Scripted):
+            def ask(self, scene: Scene, question: str, *, options: Sequence[str] = ()) -> Answer:
+                return answer_in_words(scene, question, options, said, "speaker")
+
+        bench = make_benchmark(1)
+        report = run(bench, Speaker(), tmp_path, name="vlm:speaker")
+        (scored,) = score(bench.samples, read_run(tmp_path)[1]).questions
+        assert tuple(scored.readings[rule].choice for rule in RULES) == readings
+        assert report.num_chosen == (readings[0] is not None)
+
+    def test_a_letter_of_no_option_is_not_chosen(self, tmp_path: Path) -> None:
+        assert run(make_benchmark(2), Scripted(lambda _: "E"), tmp_path, name="scripted").num_chosen == 0
+
     def test_progress_tells_of_every_item_and_counts_those_of_before(self, tmp_path: Path) -> None:
         told: list[tuple[int, int]] = []
         run(make_benchmark(4), Scripted(), tmp_path, name="scripted", limit=2)
@@ -89,6 +134,10 @@ class TestReplies:
         assert str(report).startswith(
             "nano on made: 3 questions, 3 asked now, 2 chose an option, 1 failed (1 image cannot be read), 0.0 s"
         )
+        assert str(report).endswith(" s; the last that failed: gone") and not report.all_failed
+        assert run(make_benchmark(1), Scripted(lambda _: ""), tmp_path / "no", name="nano").all_failed is False
+        failing = Scripted(fails_at(0, error=SceneError("gone")))
+        assert run(make_benchmark(1), failing, tmp_path / "all", name="nano").all_failed is True
 
 
 class TestNote:
@@ -122,7 +171,18 @@ class TestNote:
             run(benchmark, other, tmp_path, name=name, settings=settings)
         assert other.asked == [] and len(lines(tmp_path)) == 1
 
-    @pytest.mark.parametrize("content", ["", "{", "[]", '{"form": "terrascope-run/1"}'])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "",
+            "{",
+            "[]",
+            '{"form": "terrascope-run/1"}',
+            '{"form":"terrascope-run/1","benchmark":{"name":"a","digest":"b"},"predictor":7,"settings":{}}',
+            '{"form":"terrascope-run/1","benchmark":{"name":"a","digest":["b"]},"predictor":"a","settings":{}}',
+            '{"form":"terrascope-run/1","benchmark":{"name":"a","digest":"b"},"predictor":"a","settings":[]}',
+        ],
+    )
     def test_a_damaged_note_is_refused(self, tmp_path: Path, content: str) -> None:
         (tmp_path / RUN).write_text(content)
         with pytest.raises(SampleError, match=r"run\.json: not readable as the note of a run"):
@@ -172,6 +232,27 @@ class TestGoingOn:
         (tmp_path / REPLIES).write_bytes(b"\n".join([kept[0], kept[1][:20], *kept[2:]]))
         with pytest.raises(SampleError, match=r"replies\.jsonl: line 2 is not a reply"):
             run(make_benchmark(3), Scripted(), tmp_path, name="scripted")
+        (tmp_path / REPLIES).write_bytes(kept[0].replace(b'"text":"', b'"text":5,"raw":"') + b"\n")
+        with pytest.raises(SampleError, match=r"line 1 is not a reply of a run: text is 5.*; remove that line"):
+            read_run(tmp_path)
+        (tmp_path / REPLIES).write_bytes(b"\xff\n")
+        with pytest.raises(SampleError, match="line 1 is not a reply of a run: no UTF-8"):
+            read_run(tmp_path)
+
+    @pytest.mark.parametrize(("name", "is_refused"), [("blank:endpoint:m", True), ("vlm:a/b", True), ("nano", False)])
+    def test_letters_that_were_kept_instead_of_words_are_refused(
+        self, tmp_path: Path, name: str, is_refused: bool
+    ) -> None:
+        bench = make_benchmark(3)
+        run(bench, Scripted(lambda _: "So B."), tmp_path, name=name, limit=1)
+        letter = Reply(id=bench.samples[0].id, text="B", raw="So B.").to_line()
+        (tmp_path / REPLIES).write_text(f"{letter}\n")
+        if not is_refused:
+            assert read_run(tmp_path)[1][0].text == "B"
+            return
+        for again in (lambda: read_run(tmp_path), lambda: run(bench, Scripted(), tmp_path, name=name)):
+            with pytest.raises(SampleError, match=f"kept letters instead of the words of {name}; remove it"):
+                again()
 
     def test_a_reply_to_a_question_that_is_not_asked_is_refused(self, tmp_path: Path) -> None:
         run(make_benchmark(2), Scripted(), tmp_path, name="scripted")
@@ -217,6 +298,7 @@ class TestFailures:
             (ModelError("memory ran out on cuda; give --dtype bfloat16"), OUT_OF_MEMORY),
             (MemoryError(), OUT_OF_MEMORY),
             (NoReply("x", "timed out"), "timed out"),
+            (NoReply("x", "nonsense"), "no chat completion"),
         ],
     )
     def test_one_item_that_fails_is_counted_and_the_run_goes_on(
@@ -275,6 +357,16 @@ class TestFailures:
     def test_reasons_know_every_error_of_ours(self) -> None:
         assert reason_of(SampleError("x")) == "record cannot be used"
         assert reason_of(OutputError("x")) == "predictor failed"
+
+
+def test_two_data_sets_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
+    for name, content in (("a", "1"), ("b", "2"), ("c", "1")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(content)
+    assert data_digest(tmp_path / "a") == data_digest(tmp_path / "c") != data_digest(tmp_path / "b")
+    assert data_digest(tmp_path / "a" / "manifest.json") == data_digest(tmp_path / "a")
+    with pytest.raises(SampleError, match=r"d/manifest\.json: not found; give the folder of a data set"):
+        data_digest(tmp_path / "d")
 
 
 def test_the_runner_adds_less_than_a_millisecond_a_question(tmp_path: Path) -> None:

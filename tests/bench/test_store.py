@@ -103,6 +103,45 @@ def test_the_digest_is_that_of_questions_and_truths(built: Path) -> None:
     assert digest_of([*others, first]) != bench.digest
 
 
+def test_a_folder_of_something_else_is_refused_before_anything_is_asked(
+    built: Path, floods: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        SampleError, match="--read xbd: small asks about no source of this name; it asks about floods, "
+    ):
+        open_bench(built, {"floods": str(floods), "xbd": str(tmp_path)})
+    other = Path(shutil.copytree(floods, tmp_path / "ombria"))
+    for path in (*other.glob("*/*.png"),):
+        path.rename(path.with_name(f"other-{path.name}"))
+    (other / "split.csv").write_text("chip,scene,split\nother-a.png,1,val\nother-b.png,2,val\n")
+    with pytest.raises(SampleError, match="ombria: holds none of the 2 scenes of floods that small asks about"):
+        open_bench(built, {"floods": str(other)})
+
+
+def test_the_table_of_another_data_set_is_one_sentence(built: Path, floods: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(floods, tmp_path / "other"))
+    (other / "split.csv").write_text("chip,group,split\n0,0,val\n")
+    with pytest.raises(SceneError, match=r"split\.csv: has no column 'scene'; give the folder of the data set"):
+        open_bench(built, {"floods": str(other)})
+
+
+def test_where_no_benchmark_lies(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(SampleError, match=f"{place.name}: no benchmark lies there; give the folder of one"):
+            open_bench(place)
+
+
+@pytest.mark.parametrize("recipe", [None, {}, [], 5, {"sources": None}, {"sources": [5]}, {"sources": [{}]}])
+def test_a_manifest_without_sources_is_one_sentence(copied: Path, recipe: object) -> None:
+    manifest = json.loads((copied / "manifest.json").read_text())
+    (copied / "manifest.json").write_text(json.dumps({**manifest, "recipe": recipe}))
+    with pytest.raises(SampleError, match=r"manifest\.json: its recipe names no sources"):
+        open_bench(copied, {})
+    (copied / "manifest.json").write_text(json.dumps({n: v for n, v in manifest.items() if n != "recipe"}))
+    with pytest.raises(SampleError, match="its recipe names no sources"):
+        open_bench(copied)
+
+
 def test_the_versions_of_a_question_read_their_scene_once(
     built: Path, floods: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,7 +232,7 @@ def test_a_file_with_other_bytes_is_one_sentence(copied: Path) -> None:
 
 
 def test_what_is_no_benchmark_is_one_sentence(copied: Path, tmp_path: Path) -> None:
-    with pytest.raises(SampleError, match=r"manifest.json: not found; give the folder of a data set"):
+    with pytest.raises(SampleError, match="nowhere: no benchmark lies there; give the folder of one"):
         open_bench(tmp_path / "nowhere")
     (copied / "manifest.json").write_text("{")
     with pytest.raises(SampleError, match="not a readable manifest"):

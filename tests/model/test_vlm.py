@@ -16,6 +16,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
+from terrascope.bench.foreign import CUT_OFF
 from terrascope.bench.prompts import guidance
 from terrascope.errors import ModelError, QuestionError
 from terrascope.model import vlm
@@ -138,9 +139,25 @@ def test_pictures_matter(spied, two_dates) -> None:  # type: ignore[no-untyped-d
 
 def test_a_seg_that_a_foreign_model_writes_is_a_word(spied, two_dates, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     model, _ = spied
-    monkeypatch.setattr(model, "_complete", lambda turns: "The water: [SEG] It is B.")
+    monkeypatch.setattr(model, "_complete", lambda turns: ("The water: [SEG] It is B.", False))
     answer = model.ask(two_dates.scene, QUESTION, options=OPTIONS)
     assert (answer.text, answer.option, answer.masks) == ("B", "crop", ())
+
+
+@pytest.mark.parametrize(("limit", "ends", "cut_off"), [(6, False, True), (6, True, False), (7, True, False)])
+def test_an_answer_that_the_limit_ended_says_so(
+    spied, two_dates, monkeypatch: pytest.MonkeyPatch, limit: int, ends: bool, cut_off: bool
+) -> None:  # type: ignore[no-untyped-def]
+    model, _ = spied
+    model.max_new_tokens = limit
+    monkeypatch.setattr(model.model.generation_config, "eos_token_id", [5, 7])
+
+    def write(input_ids: torch.Tensor, **_: object) -> torch.Tensor:
+        return torch.cat([input_ids, torch.tensor([[9, 9, 9, 9, 9, 7 if ends else 9]])], 1)
+
+    monkeypatch.setattr(model.model, "generate", write)
+    answer = model.ask(two_dates.scene, QUESTION, options=OPTIONS)
+    assert (CUT_OFF in answer.notes) == cut_off
 
 
 def test_it_makes_no_masks(spied, two_dates) -> None:  # type: ignore[no-untyped-def]

@@ -54,6 +54,16 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
+def test_a_date_of_one_scene_is_not_called_like_another_scene() -> None:
+    dates = of_dates(2, ("optical",))
+    both = of_dates(1, ("optical", "sar"))
+    names = [*name_images(dates).dates, *name_images(dates).images, *name_images(both).images]
+    assert name_images(dates).dates == ("made/a@1.png", "made/a@2.png")
+    for key in ("a_1", "a_2", "a_1_optical", "a@1", "a@1_sar"):
+        alone = name_images(replace(SAMPLE, key=key))
+        assert {*alone.images, *alone.dates}.isdisjoint(names)
+
+
 def test_plain_is_the_question_with_lettered_options_and_the_letter(tmp_path: Path) -> None:
     done = export([SAMPLE], tmp_path, form="plain", file_format="internvl", read=None)
     (record,) = records(tmp_path / "plain-train.jsonl")
@@ -84,7 +94,7 @@ def test_several_images_stand_before_the_question_each_with_date_and_kind(tmp_pa
     sample = of_dates(2, ("optical", "sar"))
     export([sample], tmp_path, form="plain", file_format="internvl", read=None)
     (record,) = records(tmp_path / "plain-train.jsonl")
-    assert record["image"] == [f"made/a_{date}_{kind}.png" for date in (1, 2) for kind in ("optical", "sar")]
+    assert record["image"] == [f"made/a@{date}_{kind}.png" for date in (1, 2) for kind in ("optical", "sar")]
     assert record["width_list"] == [WIDTH] * 4 and record["height_list"] == [HEIGHT] * 4
     assert record["conversations"][0]["value"].splitlines()[:4] == [
         "Image: 1 2023-05-01 optical <image>",
@@ -105,7 +115,7 @@ def test_the_table_of_internvl_leads_to_text_and_images(tmp_path: Path) -> None:
 def test_the_authors_temporal_layout_has_the_first_date_s_masks_first(tmp_path: Path) -> None:
     export([of_dates(2)], tmp_path, form="grounded", file_format="terrascope", read=None)
     (record,) = records(tmp_path / "grounded-train-temporal.json")
-    assert (record["pre_image"], record["post_image"]) == ("made/a_1.png", "made/a_2.png")
+    assert (record["pre_image"], record["post_image"]) == ("made/a@1.png", "made/a@2.png")
     assert record["conversations"][0]["value"].count("<image>") == 1
     decoded = [masks.decode_rle(part) for (part,) in record["masks"]]
     nothing = np.zeros((HEIGHT, WIDTH), bool)
@@ -135,10 +145,10 @@ def test_pictures_are_the_scene_in_8_bits_and_sar_is_vh_vv_mean(tmp_path: Path) 
     sample = of_dates(2, ("optical", "sar"))
     done = export([sample], tmp_path, form="plain", file_format="llava", read=reader({"a": chip}))
     assert done.num_images == 4
-    second = pixels(tmp_path / "images" / "made" / "a_2_optical.png")
+    second = pixels(tmp_path / "images" / "made" / "a@2_optical.png")
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     np.testing.assert_array_equal(second, np.dstack([np.full_like(rows, 20), rows, columns]))
-    radar = pixels(tmp_path / "images" / "made" / "a_1_sar.png")
+    radar = pixels(tmp_path / "images" / "made" / "a@1_sar.png")
     assert {tuple(pixel) for pixel in radar.reshape(-1, 3).tolist()} in ({(102, 51, 76)}, {(102, 51, 77)})
 
 

@@ -172,9 +172,10 @@ def test_a_sample_shows_the_images_that_it_lists(
         assert_same_example(example, make_example(processor, samples[0], chip.scene, chip.labels, shown=kind))
         expected = processor.image_processor.prepare_scene(show_images(chip.scene, kind))
         assert torch.equal(inputs.tiles, expected.tiles.half()) and inputs.modalities == expected.modalities
-        assert dataset.lengths[number] == dataset_of(
-            write_store(tmp_path / f"{kind}.parquet", samples[:1]), processor, shown=kind
-        ).lengths[0]
+        assert (
+            dataset.lengths[number]
+            == dataset_of(write_store(tmp_path / f"{kind}.parquet", samples[:1]), processor, shown=kind).lengths[0]
+        )
 
 
 @pytest.mark.parametrize(("reasoning", "num"), [("grounded", 2), ("textual", 0), ("answer", 0)])

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from terrascope import __version__, spatial
+from terrascope.bench.derived import check_vacant
 from terrascope.bench.distractors import rank_among
 from terrascope.bench.items import Shown, show_only
 from terrascope.bench.quota import Draft, even_places, take
@@ -26,10 +27,11 @@ from terrascope.output import check_folder, written_together
 from terrascope.quantities import format_share
 from terrascope.sample import Sample
 from terrascope.sources.chips import Chip, ChipError, Index, Source
+from terrascope.sources.places import SPLITS
 from terrascope.tasks import Question
 from terrascope.terracot.asking import TOO_LITTLE_LABELLED, UNUSABLE, rng_of
 from terrascope.terracot.build import write_manifest
-from terrascope.terracot.plan import PLAN, spread
+from terrascope.terracot.plan import spread
 from terrascope.terracot.record import ChipRecord, record_chip, to_sample
 from terrascope.terracot.shard import ShardReport, write_shard
 from terrascope.terracot.store import MANIFEST
@@ -85,7 +87,7 @@ def build(recipe: BenchRecipe, out: Path, progress: Progress | None = None) -> B
     """
     out = check_folder(out)
     name = f"{recipe.split}-00000-of-00001.parquet"
-    _check_vacant(out, name)
+    check_vacant(out, name, recipe.public())
     built = _Build(recipe, progress or (lambda stage, done, total: None))
     drafts = list(built.look())
     taken = [
@@ -162,9 +164,7 @@ class _Build:
             names = [name for name in recipe.asked if source.tasks is None or name in source.tasks]
             chips += [(source.name, entry.key, names) for entry in entries]
         if not chips:
-            raise SampleError(
-                f"{', '.join(self.sources)}: no chip in the split {recipe.split}; choose another one with --split"
-            )
+            raise SampleError(f"{', '.join(self.sources)}: no chip in the split {recipe.split}; {self._where_else()}")
         for done, (source_name, key, names) in enumerate(chips):
             self.tell(LOOKING, done, len(chips))
             try:
@@ -172,6 +172,17 @@ class _Build:
             except (SceneError, ScaleError) as error:
                 self.failed[error.reason if isinstance(error, ChipError) else UNUSABLE] += 1
         self.tell(LOOKING, len(chips), len(chips))
+
+    def _where_else(self) -> str:
+        """What to do where a split has no chip."""
+        others = [
+            split
+            for split in SPLITS
+            if split != self.recipe.split and any(source.index(split).entries for source in self.sources.values())
+        ]
+        if others:
+            return f"choose another one with --split, such as {others[0]}"
+        return f"no split has one, so see that {', '.join(map(str, self.roots.values()))} holds that data set"
 
     def _look_at(self, chip: Chip, names: Sequence[str]) -> list[Draft]:
         if not versions_of(chip, self.recipe):
@@ -293,11 +304,3 @@ def _place_truths(taken: Sequence[Draft], recipe: BenchRecipe) -> dict[Draft, in
         even = even_places(truths, task.num_options, seed=recipe.seed, task=name)
         places.update(zip(drafts, even, strict=True))
     return places
-
-
-def _check_vacant(out: Path, name: str) -> None:
-    """Refuse a folder in which another data set lies: only a benchmark of this split is replaced."""
-    others = [path.name for path in sorted(out.glob("*.parquet")) if path.name != name]
-    if others or (out / PLAN).exists():
-        found = others[0] if others else PLAN
-        raise SampleError(f"{out}: holds another data set ({found}); give a new folder with --out")

@@ -15,8 +15,35 @@ from terrascope.errors import SampleError
 from terrascope.output import check_folder, written_together
 from terrascope.sample import Sample
 from terrascope.terracot.build import write_manifest
+from terrascope.terracot.plan import PLAN
 from terrascope.terracot.shard import ShardReport, write_shard
-from terrascope.terracot.store import MANIFEST, Store, open_store
+from terrascope.terracot.store import MANIFEST, Store, open_store, read_manifest
+
+
+def check_vacant(out: Path, name: str, recipe: Mapping[str, Any]) -> None:
+    """Refuse a folder in which something else lies: only a benchmark of the same recipe is replaced.
+
+    Args:
+        name: of the one file of questions that is to be written.
+        recipe: of the benchmark, as JSON values.
+
+    Raises:
+        SampleError: another data set lies there, or a benchmark of another recipe, or one whose recipe cannot be read.
+    """
+    others = [path.name for path in sorted(out.glob("*.parquet")) if path.name != name]
+    if others or (out / PLAN).exists():
+        found = others[0] if others else PLAN
+        raise SampleError(f"{out}: holds another data set ({found}); give a new folder with --out")
+    if not any((out / file).exists() for file in (name, MANIFEST)):
+        return
+    try:
+        same = read_manifest(out).get("recipe") == json.loads(json.dumps(recipe))
+    except SampleError as error:
+        raise SampleError(f"{out}: holds a data set of which nothing is known ({error})") from None
+    if not same:
+        raise SampleError(
+            f"{out}: holds a benchmark of another recipe, which would be lost; give a new folder with --out"
+        )
 
 
 def open_folder(folder: Path) -> Store:
@@ -62,9 +89,8 @@ def write_derived(store: Store, samples: Sequence[Sample], out: Path, *, made: M
     if not samples:
         raise SampleError(f"{store.path}: no question is left, so {out} was not written")
     name = str(store.manifest["shards"][0]["file"])
-    if any(path.resolve() != (out / name).resolve() for path in out.glob("*.parquet")) or out == store.path.resolve():
-        raise SampleError(f"{out}: holds another data set; give a new folder with --out")
     recipe = {**store.manifest["recipe"], "made": [*store.manifest["recipe"].get("made", []), dict(made)]}
+    check_vacant(out, name, recipe)
     plan = hashlib.sha256(json.dumps([__version__, store.manifest["plan"], made], sort_keys=True).encode()).hexdigest()
     asked = {(sample.source, sample.key) for sample in samples}
     records = [record for record in store.chips() if (record.source, record.key) in asked]

@@ -32,9 +32,6 @@ NUM_OPTIONS: Mapping[str, int] = {
 }
 """Options of each task (paper, Appendix D, Stage 2)."""
 
-_SLACK = 1.05
-"""How much more than the whole image an option may state, as the image is measured by its middle pixel."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Spacing:
@@ -166,8 +163,7 @@ def largest_value(sample: Sample) -> float:
         return 100.0
     if sample.unit == "count" or sample.gsd_m is None:
         return math.inf
-    side_m = sample.gsd_m * _SLACK
-    height_m, width_m = sample.height * side_m, sample.width * side_m
+    height_m, width_m = sample.height * sample.gsd_m, sample.width * sample.gsd_m
     return height_m * width_m if sample.unit == "m2" else math.hypot(height_m, width_m)
 
 
@@ -180,7 +176,7 @@ def _draw(sample: Sample, value: float, rng: np.random.Generator, spacing: Spaci
         percent, low = (0, 0) if value < 1 else (round(value), 1)
         shares = spaced_integers(percent, rng, num=num, gap=spacing.gap_points, low=low, high=100)
         return None if shares is None else tuple(f"{share}%" for share in shares)
-    scaled = scaled_values(value, rng, num=num, ratios=spacing.ratios, high=largest_value(sample) / _SLACK)
+    scaled = scaled_values(value, rng, num=num, ratios=spacing.ratios, high=largest_value(sample))
     return tuple(word_quantity(each, sample.unit or "") for each in scaled)
 
 

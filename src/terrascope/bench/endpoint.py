@@ -6,6 +6,7 @@ writes freely: a form that it had to keep would not be the paper's protocol.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,14 @@ from terrascope.scene import Scene
 
 MAX_TOKENS = 2048
 """Longest reply; models that think aloud need most of it, and the others end after a letter."""
+
+TIMEOUT_S = 120.0
+"""Longest wait for one reply, in seconds."""
+
+
+def address_digest(base_url: str) -> str:
+    """By which two addresses are told apart where the address itself is not kept."""
+    return hashlib.sha256(base_url.rstrip("/").encode()).hexdigest()[:12]
 
 
 class EndpointPredictor:
@@ -47,17 +56,28 @@ class EndpointPredictor:
         several: str = "images",
         max_side: int = MAX_SIDE,
         max_tokens: int = MAX_TOKENS,
+        timeout_s: float = TIMEOUT_S,
         cache: Path | None = None,
         log: Path | None = None,
     ) -> EndpointPredictor:
         """The model of a name behind an address, with temperature 0; all else as in `Endpoint`.
+
+        Args:
+            cache: folder of replies; those of each address lie in one of their own, as two servers may give different
+                models one name.
 
         Raises:
             EndpointError: a setting cannot be used.
             QuestionError: `several` is no such way.
         """
         endpoint = Endpoint(
-            model=model, base_url=base_url, temperature=0.0, max_tokens=max_tokens, cache=cache, log=log
+            model=model,
+            base_url=base_url,
+            temperature=0.0,
+            max_tokens=max_tokens,
+            timeout_s=timeout_s,
+            cache=cache / address_digest(base_url) if cache is not None else None,
+            log=log,
         )
         return cls(endpoint, several=several, max_side=max_side)
 
@@ -75,7 +95,8 @@ class EndpointPredictor:
             Turn(role=turn.role, text=turn.text, images=tuple(map(to_png, turn.pictures)))
             for turn in make_turns(scene, question, texts, several=self.several, max_side=self.max_side)
         ]
-        return answer_in_words(scene, question, texts, self.endpoint.say(turns).text, self.name)
+        said = self.endpoint.say(turns)
+        return answer_in_words(scene, question, texts, said.text, self.name, cut_off=said.cut_off)
 
     def segment(self, scene: Scene, class_name: str) -> Answer:
         raise QuestionError(f"{self.name} answers in words and makes no masks; ask one of our models")

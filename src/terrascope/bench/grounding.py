@@ -74,7 +74,7 @@ class Grounding:
         num_surplus, num_damaged: masks of the run that count nothing.
         iou: mean over questions, each the mean over its true masks; mask_iou: mean over true masks.
         right_iou, wrong_iou: mean IoU of the questions that were answered right and wrong.
-        correlation: of IoU and rightness over questions; by_task: within each task.
+        correlation: of IoU and rightness over questions, its p value from drawing places; by_task: within each task.
         tasks: mean IoU of the questions of each task.
         by_share: mean IoU of the true masks from each of `SHARES` up to the next.
     """
@@ -150,7 +150,8 @@ def summarize_grounding(questions: Sequence[GroundedQuestion], *, seed: int = 0)
         return bootstrap([q.grounded.iou for q in chosen], [q.place for q in chosen], seed=seed)
 
     def correlation(chosen: Sequence[GroundedQuestion]) -> Correlation:
-        return correlate([q.grounded.iou for q in chosen], [float(q.right) for q in chosen])
+        ious, rights = [q.grounded.iou for q in chosen], [float(q.right) for q in chosen]
+        return correlate(ious, rights, [q.place for q in chosen], seed=seed)
 
     scored = [(mask, question.place) for question in questions for mask in question.grounded.masks]
     of_task = {name: [q for q in questions if q.task == name] for name in dict.fromkeys(q.task for q in questions)}

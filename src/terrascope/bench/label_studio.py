@@ -169,7 +169,7 @@ def read_export(
         tasks = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SampleError(f"{path}: not found; give the JSON export of a Label Studio project") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         tasks = None
     if not isinstance(tasks, list) or not all(_is_task(task) for task in tasks):
         raise SampleError(f"{path}: not a JSON export of Label Studio; export the project in the format JSON")
@@ -193,7 +193,17 @@ def _is_task(task: Any) -> bool:
     if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
         return False
     annotations = task.get("annotations")
-    return isinstance(annotations, list) and all(isinstance(one, dict) for one in annotations)
+    return isinstance(annotations, list) and all(isinstance(one, dict) and _has_results(one) for one in annotations)
+
+
+def _has_results(annotation: Mapping[str, Any]) -> bool:
+    results = annotation.get("result")
+    return results is None or (isinstance(results, list) and all(isinstance(one, dict) for one in results))
+
+
+def _texts(value: Any) -> list[str]:
+    """The texts of a list, or the one that stands there by itself; none of anything else."""
+    return [value] if isinstance(value, str) else [str(one) for one in value] if isinstance(value, list) else []
 
 
 def _time_of(annotation: Mapping[str, Any]) -> str:
@@ -217,16 +227,16 @@ def _read_annotation(annotation: Mapping[str, Any], sample: Sample, expert: str)
     failed: list[str] = []
     drawn: dict[tuple[int, str], Mask] = {}
     for result in annotation.get("result") or ():
-        kind, name, value = (result.get(key) for key in ("type", "from_name", "value"))
+        kind, name, value = result.get("type"), str(result.get("from_name")), result.get("value")
         value = value if isinstance(value, dict) else {}
         if kind == "choices":
-            chosen = [str(choice) for choice in value.get("choices", ())]
+            chosen = _texts(value.get("choices"))
             if name == _QUALITY and len(chosen) == 1 and chosen[0] in RATINGS:
                 rating = chosen[0]
             elif name in CHECKS and NO in chosen:
                 failed.append(name)
         elif kind == "textarea" and name == _REMARKS:
-            remarks = " ".join(map(str, value.get("text", ())))
+            remarks = " ".join(_texts(value.get("text")))
         elif kind in ("brushlabels", "brush"):
             found = _read_brush(result, value, sample)
             if isinstance(found, str):
@@ -248,10 +258,10 @@ def _read_brush(
     result: Mapping[str, Any], value: Mapping[str, Any], sample: Sample
 ) -> tuple[tuple[int, str], Mask] | str:
     """Image, class and mask of a brush; or what is wrong with it."""
-    labels = list(value.get("brushlabels") or ())
+    labels = _texts(value.get("brushlabels"))
     asked = {f"masks{mask.image}": mask.image for mask in sample.masks}
     image = asked.get(str(result.get("from_name")))
-    key = (image or 0, str(labels[0]) if len(labels) == 1 else "")
+    key = (image or 0, labels[0] if len(labels) == 1 else "")
     if key not in {(mask.image, mask.class_name) for mask in sample.masks}:
         return STRAY_BRUSH
     if (result.get("original_height"), result.get("original_width")) != (sample.height, sample.width):

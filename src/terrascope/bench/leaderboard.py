@@ -41,7 +41,7 @@ class Comparison:
         macro, micro: what the first has more than the second; their intervals, and `p`, come from drawing places anew.
         p: of no difference in `macro`, two-sided; 1 where there is no such question.
         only_first, only_second: questions that only one got right.
-        mcnemar_p: exact, of these two numbers alone, as if no two questions shared a place.
+        mcnemar_p: exact, of these questions; those of one place, and all versions of one question, go together.
     """
 
     num_questions: int
@@ -66,18 +66,23 @@ NOT_COMPARED = Comparison(
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """Runs on one benchmark, the best average first.
+    """Runs on one benchmark, the best average first; those that were not asked everything are not ranked.
 
     Attributes:
         benchmark, digest: of all of them.
-        scores: of the runs; their names differ.
-        comparisons: of each run with the next.
+        scores: of the runs; their names differ. Those that are not ranked come last.
+        comparisons: of each run with the next, over the questions that both were asked.
     """
 
     benchmark: str
     digest: str
     scores: tuple[Score, ...]
     comparisons: tuple[Comparison, ...]
+
+    @property
+    def num_ranked(self) -> int:
+        """How many of the scores are ranked: an average over some of the questions is none to compare."""
+        return sum(not entry.is_partial for entry in self.scores)
 
     @property
     def rule(self) -> Rule:
@@ -94,6 +99,7 @@ class Leaderboard:
             "benchmark": self.benchmark,
             "digest": self.digest,
             "rule": self.rule,
+            "num_ranked": self.num_ranked,
             "runs": [entry.to_dict() for entry in self.scores],
             "comparisons": [
                 {"first": first.run, "second": second.run, **json_values(asdict(comparison))}
@@ -102,8 +108,12 @@ class Leaderboard:
         }
 
     def mark(self, place: int) -> str:
-        """`*` or `**` where a run is better than the next and chance is a poor excuse."""
-        return self.comparisons[place].mark if place < len(self.comparisons) else ""
+        """`*` or `**` where a run is better than the next one that is ranked, and chance is a poor excuse."""
+        return self.comparisons[place].mark if place + 1 < self.num_ranked else ""
+
+    def rank(self, place: int) -> str:
+        """The rank of the run at a place (from 0), from 1; a dash where it is not ranked."""
+        return str(place + 1) if place < self.num_ranked else "-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +129,15 @@ def open_runs(benchmark: Benchmark, folders: Sequence[str | os.PathLike[str]]) -
     """Runs on a benchmark, in the order of their folders. Two of one predictor are told apart by the folder's name.
 
     Raises:
-        SampleError: no folder is given, or a run is damaged, holds no reply, or is one of another benchmark.
+        SampleError: no folder is given, or one twice; or a run is damaged, holds no reply, or is one of another
+            benchmark.
     """
     if not folders:
         raise SampleError("no run is given; name the folder of at least one")
-    read = []
+    read: list[tuple[Path, dict[str, Any], tuple[Reply, ...]]] = []
     for folder in map(Path, folders):
+        if any(folder.resolve() == before for before, _, _ in read):
+            raise SampleError(f"{folder}: this run is given twice; give each once")
         about, replies = read_run(folder)
         other = about["benchmark"]
         if other["digest"] != benchmark.digest:
@@ -158,8 +171,14 @@ def score_run(benchmark: Benchmark, run: OpenRun, *, rule: Rule = "paper", seed:
 
 
 def rank(benchmark: Benchmark, scores: Sequence[Score], *, seed: int = 0) -> Leaderboard:
-    """Runs on a benchmark, at least one, in the order of their averages, each compared with the next."""
-    ordered = sorted(scores, key=lambda entry: (-np.nan_to_num(entry.overall.macro.mean, nan=-1.0), entry.run))
+    """Runs on a benchmark, at least one, in the order of their averages, each compared with the next.
+
+    Those that were asked only some of the questions come last.
+    """
+    ordered = sorted(
+        scores,
+        key=lambda entry: (entry.is_partial, -np.nan_to_num(entry.overall.macro.mean, nan=-1.0), entry.run),
+    )
     return Leaderboard(
         benchmark=benchmark.name,
         digest=benchmark.digest,
@@ -182,6 +201,7 @@ def compare(first: Score, second: Score, *, seed: int = 0) -> Comparison:
     macro, drawn_macro = mean_of_cells(means[:-1], drawn[:, :-1])
     right = [(first.is_right(one), second.is_right(others[one.id])) for one in both]
     only_first, only_second = right.count((True, False)), right.count((False, True))
+    changes = [int(one) - int(other) for one, other in right]
     return Comparison(
         num_questions=len(both),
         num_tasks=len(names),
@@ -190,5 +210,5 @@ def compare(first: Score, second: Score, *, seed: int = 0) -> Comparison:
         p=bootstrap_p(drawn_macro),
         only_first=only_first,
         only_second=only_second,
-        mcnemar_p=mcnemar_p(only_first, only_second),
+        mcnemar_p=mcnemar_p(changes, [one.place for one in both]),
     )

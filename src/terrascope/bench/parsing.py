@@ -10,8 +10,8 @@ times the length of every option is not compared.
 
 `strict`: nothing but a letter, in brackets or with a full stop if it likes, or nothing but the text of one option.
 
-All three read the answer tag where there is one, and else the whole text without tags and without thoughts that were
-ended.
+All three read the answer tag where there is one, and else the whole text without tags and thoughts: what stands up to
+`</think>`, as some prompts open the thoughts themselves, and what follows a `<think>` that was never ended.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RELATIVE, POINTS = 0.10, 3.0
 """A free number is right within a tenth of the truth; a percentage within so many points."""
 
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|(?=<answer>|<think>)|\Z)", re.S)
-_THOUGHT = re.compile(r"<think>.*?</think>", re.S)
+_THOUGHT = re.compile(r"<think>.*?</think>|\A(?:(?!<think>).)*</think>|<think>.*", re.S)
 _TAG = re.compile(r"</?(?:think|answer)>")
 _WRAPPED = re.compile(r"[(\[]?\s*([A-Za-z])\s*[)\]]?\.?")
 _LEADING = re.compile(r"""[*"'`]*(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Za-z])(?=[.):,*"'`]|\s*\Z)|([A-Z])(?=\s))""")

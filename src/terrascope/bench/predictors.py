@@ -101,7 +101,8 @@ def open_predictor(name: str, means: Means) -> Predictor:
 
 def _load(load: Load | None, what: str, name: str) -> Predictor:
     if not what:
-        raise ModelError(f"{name!r} names no model; write the model's name after the colon")
+        where = " after the colon" if name else f", such as nano, or one of {', '.join(BASELINES)}"
+        raise ModelError(f"{name!r} names no model; write the model's name{where}")
     if load is None:
         raise ModelError(f"{name!r} cannot be opened here; choose one of {', '.join(BASELINES)}")
     return load(what)

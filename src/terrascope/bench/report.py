@@ -102,7 +102,7 @@ def render_page(
         titles={name: task_title(name) for name in board.tasks},
         rows=[_row(board, place) for place in range(len(board.scores))],
         has_masks=any(entry.grounding for entry in board.scores),
-        partial=[entry for entry in board.scores if entry.num_asked < entry.num_questions],
+        partial=board.scores[board.num_ranked :],
         overall_chart=draw_bars(
             [(entry.run, entry.overall.macro) for entry in board.scores],
             title="Average over tasks by run",
@@ -129,6 +129,7 @@ def _row(board: Leaderboard, place: int) -> dict[str, Any]:
     entry = board.scores[place]
     together, macro = entry.overall.together, entry.overall.macro
     return {
+        "rank": board.rank(place),
         "run": entry.run,
         "macro": plain_percent(macro),
         "between": f"{100 * macro.low:.1f} to {100 * macro.high:.1f}" if macro.num else "",

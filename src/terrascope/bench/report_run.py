@@ -28,7 +28,7 @@ def tell_run(
         "name": entry.run,
         "is_open": is_open,
         "about": _settings(run.about),
-        "reasons": entry.reasons,
+        "reasons": _lost(entry),
         "failures": [_failure(failure, entry) for failure in failures],
         "num_unread": len(unread),
         "unread": [_example(question, replies, samples) for question in unread[:_NUM_EXAMPLES]],
@@ -43,6 +43,12 @@ def _settings(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         if isinstance(values, Mapping) and values:
             facts.append((key, ", ".join(f"{name} {value}" for name, value in values.items())))
     return [*facts, ("started", str(about["started"]))] if "started" in about else facts
+
+
+def _lost(entry: Score) -> dict[str, int]:
+    """Why questions have no answer, or less of one than was written, and how many."""
+    cut_off = {"cut off at the limit of its length, and read as far as it goes": entry.num_cut_off}
+    return {**entry.reasons, **(cut_off if entry.num_cut_off else {})}
 
 
 def _example(question: Scored, replies: Mapping[str, Reply], samples: Mapping[str, Sample]) -> dict[str, Any]:
@@ -88,7 +94,7 @@ def _failure(failure: Failure, entry: Score) -> dict[str, Any]:
         "truth": sample.truth or sample.answer,
         "choice": choice,
         "iou": f"{grounded.iou:.2f}" if grounded else None,
-        "said": shorten(failure.reply.raw or failure.reply.text),
+        "said": shorten(failure.reply.raw),
         "note": drawn.note if drawn else "",
         "ratio": f"{width} / {height}",
         "is_small": max(height, width) <= SHARP_SIDE,

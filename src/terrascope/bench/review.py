@@ -121,7 +121,13 @@ def import_review(
         **_told(reviews, drawn),
     )
     public = {name: value for name, value in asdict(report).items() if name not in ("remarks", "experts")}
-    made = {"stage": "review", "min_experts": min_experts, "num_experts": len(report.experts), "found": public}
+    made = {
+        "stage": "review",
+        "exports": sorted(map(hash_file, exports)),
+        "min_experts": min_experts,
+        "num_experts": len(report.experts),
+        "found": public,
+    }
     write_derived(store, kept, out, made=made)
     return report
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from terrascope import masks
+from terrascope import masks, trace
+from terrascope.bench.external.protocols import OWN, PROTOCOLS
+from terrascope.bench.foreign import CUT_OFF
 from terrascope.bench.item_predictor import ask_item
 from terrascope.bench.items import Benchmark
+from terrascope.bench.parsing import read_choice
 from terrascope.bench.replies import Reply
 from terrascope.bench.run_folder import REPLIES, append, appending, begin, describe_run, held, take_up
 from terrascope.errors import (
@@ -32,14 +35,16 @@ from terrascope.errors import (
 from terrascope.llm import NoReply
 from terrascope.output import check_folder
 from terrascope.predictor import Answer, GroundedStep, Predictor
-from terrascope.question import LETTERS
-from terrascope.sample import SampleMask
+from terrascope.sample import Sample, SampleMask
 from terrascope.tasks.measured import class_of
 
 FAILURES_THAT_END_A_RUN = 20
 """Items in a row that fail before the run is given up."""
 
 OUT_OF_MEMORY = "out of memory"
+NO_COMPLETION = "no chat completion"
+"""Reason where a server replied with something else, such as a page or a completion without choices."""
+
 _MEMORY_WORDS = "memory ran out"
 
 _REASONS: tuple[tuple[type[TerraScopeError], str], ...] = (
@@ -63,8 +68,10 @@ class RunReport:
         benchmark, predictor: the names of the two.
         num_items: of the benchmark, up to the limit.
         num_asked: in this call; the others had their reply.
-        num_chosen: replies that are the letter of an option.
+        num_chosen: replies in which the paper's rule reads an option.
+        num_cut_off: replies that the limit of their length has ended.
         failed: items without an answer, by reason.
+        fault: what went wrong at the last item that failed in this call; None where none did.
         seconds: that the predictor took for all replies.
     """
 
@@ -74,19 +81,27 @@ class RunReport:
     num_items: int
     num_asked: int
     num_chosen: int
+    num_cut_off: int = 0
     failed: Mapping[str, int] = field(default_factory=dict)
+    fault: str | None = None
     seconds: float = 0.0
 
     @property
     def num_failed(self) -> int:
         return sum(self.failed.values())
 
+    @property
+    def all_failed(self) -> bool:
+        return self.num_items > 0 and self.num_failed >= self.num_items
+
     def __str__(self) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.failed.items())
+        cut_off = f"{self.num_cut_off} cut off, " if self.num_cut_off else ""
         failed = f"{self.num_failed} failed ({reasons})" if reasons else "none failed"
+        last = f"; the last that failed: {self.fault}" if self.fault else ""
         return (
             f"{self.predictor} on {self.benchmark}: {self.num_items} questions, {self.num_asked} asked now, "
-            f"{self.num_chosen} chose an option, {failed}, {self.seconds:,.1f} s"
+            f"{self.num_chosen} chose an option, {cut_off}{failed}, {self.seconds:,.1f} s{last}"
         )
 
 
@@ -124,10 +139,11 @@ def run(
     samples = benchmark.samples[:limit]
     with held(target):
         begin(target, describe_run(benchmark, name, settings or {}))
-        replies = take_up(target / REPLIES, [sample.id for sample in benchmark.samples], again)
-        count, num_asked, in_a_row = _Count(replies.values()), 0, 0
-        wanted = {sample.id for sample in samples}
-        num_done = sum(reply_id in wanted for reply_id in replies)
+        replies = take_up(target / REPLIES, [sample.id for sample in benchmark.samples], again, name)
+        count = _Count({sample.id: sample for sample in samples}, PROTOCOLS.get(benchmark.name, OWN).by_text)
+        for reply in replies.values():
+            count.add(reply)
+        num_asked, in_a_row, num_done, fault = 0, 0, count.num, None
         with appending(target / REPLIES) as file:
             for index, sample in enumerate(samples):
                 if sample.id in replies:
@@ -136,6 +152,7 @@ def run(
                 append(file, target / REPLIES, reply)
                 count.add(reply)
                 num_asked, num_done = num_asked + 1, num_done + 1
+                fault = fault if error is None else _one_line(error)
                 if progress is not None:
                     progress(num_done, len(samples))
                 in_a_row = _count_failures(in_a_row, error, name)
@@ -146,7 +163,9 @@ def run(
             num_items=len(samples),
             num_asked=num_asked,
             num_chosen=count.num_chosen,
+            num_cut_off=count.num_cut_off,
             failed=dict(count.failed.most_common()),
+            fault=fault,
             seconds=count.seconds,
         )
 
@@ -155,18 +174,25 @@ def to_reply(sample_id: str, answer: Answer, seconds: float) -> Reply:
     """An answer as it is kept: all that was written, and every mask."""
     return Reply(
         id=sample_id,
-        text=answer.text if answer.option is not None else answer.reasoning,
+        text=_scored_text(answer),
         raw=answer.reasoning,
         masks=tuple(_to_mask(step) for step in answer.steps),
         seconds=round(seconds, 6),
+        cut_off=CUT_OFF in answer.notes,
     )
+
+
+def _scored_text(answer: Answer) -> str:
+    """What is scored of an answer: its words, unless an option was chosen that they do not name."""
+    is_named = trace.answer_letter(answer.trace.answer, len(answer.options)) == answer.text
+    return answer.reasoning if answer.option is None or is_named else answer.text
 
 
 def reason_of(error: TerraScopeError | MemoryError) -> str:
     """Why an item failed, in a few words that are the same for every such item."""
     own = getattr(error, "reason", None)
     if isinstance(own, str):
-        return own
+        return NO_COMPLETION if own == "nonsense" and isinstance(error, NoReply) else own
     if isinstance(error, MemoryError) or _MEMORY_WORDS in str(error):
         return OUT_OF_MEMORY
     return next((words for kind, words in _REASONS if isinstance(error, kind)), "predictor failed")
@@ -222,22 +248,32 @@ def _to_mask(step: GroundedStep) -> SampleMask:
 
 @dataclass
 class _Count:
-    """Replies so far, added up."""
+    """Replies so far to some samples, added up.
 
-    replies: Iterable[Reply]
+    Args:
+        samples: by id; replies to others do not count.
+        by_text: as `parsing.read_choice` takes it.
+    """
+
+    samples: Mapping[str, Sample]
+    by_text: bool
+    num: int = 0
     num_chosen: int = 0
+    num_cut_off: int = 0
     seconds: float = 0.0
     failed: Counter[str] = field(default_factory=Counter)
 
-    def __post_init__(self) -> None:
-        for reply in self.replies:
-            self.add(reply)
-
     def add(self, reply: Reply) -> None:
+        sample = self.samples.get(reply.id)
+        if sample is None:
+            return
+        self.num += 1
         self.seconds += reply.seconds
-        self.num_chosen += reply.text in tuple(LETTERS)
+        self.num_cut_off += reply.cut_off
         if reply.failed is not None:
             self.failed[reply.failed] += 1
+        else:
+            self.num_chosen += read_choice(reply.text, sample.options, "paper", by_text=self.by_text) is not None
 
 
 def _one_line(error: BaseException) -> str:

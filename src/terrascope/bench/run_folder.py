@@ -22,6 +22,8 @@ from terrascope.bench.items import Benchmark
 from terrascope.bench.replies import Reply
 from terrascope.errors import OutputError, SampleError
 from terrascope.output import written_whole
+from terrascope.terracot.shard import hash_file
+from terrascope.terracot.store import MANIFEST
 
 RUN, REPLIES = "run.json", "replies.jsonl"
 FORM = "terrascope-run/1"
@@ -33,10 +35,11 @@ def read_run(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], tuple[Repl
     """What `run.json` says, and the replies so far, one an item; a last line that was torn is left out.
 
     Raises:
-        SampleError: there is no run, or it is damaged.
+        SampleError: there is no run, it is damaged, or it is of an earlier version that kept too little.
     """
     about = _read_about(Path(folder) / RUN)
     replies, _ = _read_replies(Path(folder) / REPLIES)
+    _check_words(Path(folder), about["predictor"], replies)
     return about, tuple({reply.id: reply for reply in replies}.values())
 
 
@@ -71,6 +74,18 @@ def describe_run(benchmark: Benchmark, name: str, settings: Mapping[str, Any]) -
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def data_digest(path: Path) -> str:
+    """By which two data sets are told apart where the folder itself is not kept: its manifest, or its one file.
+
+    Raises:
+        SampleError: there is none.
+    """
+    file = path if path.is_file() else path / MANIFEST
+    if not file.is_file():
+        raise SampleError(f"{file}: not found; give the folder of a data set")
+    return hash_file(file)[:12]
 
 
 def _versions() -> dict[str, str]:
@@ -112,18 +127,35 @@ def begin(folder: Path, about: dict[str, Any]) -> None:
 def _read_about(path: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        known = about["form"] == FORM
-        _ = about["benchmark"]["name"][:1], about["benchmark"]["digest"][:12], about["predictor"], about["settings"]
+        form, asked = about["form"], about["benchmark"]
+        texts = form, asked["name"], asked["digest"], about["predictor"]
+        if not (all(isinstance(text, str) for text in texts) and isinstance(about["settings"], dict)):
+            raise ValueError("a field is of another kind")
     except FileNotFoundError:
         raise SampleError(f"{path}: not found; give the folder of a run") from None
     except (OSError, ValueError, KeyError, TypeError):
         raise SampleError(f"{path}: not readable as the note of a run; give the folder of a run") from None
-    if not known:
-        raise SampleError(f"{path}: a run of the form {about['form']}, and this program reads {FORM}")
+    if form != FORM:
+        raise SampleError(f"{path}: a run of the form {form}, and this program reads {FORM}")
     return about
 
 
-def take_up(path: Path, ids: Sequence[str], again: bool) -> dict[str, Reply]:
+def _check_words(folder: Path, predictor: str, replies: Sequence[Reply]) -> None:
+    """Refuse replies of models that answer in words alone, of which a letter was kept instead of their words.
+
+    Earlier versions did so, and no rule of reading can be held against a letter that another rule has read.
+
+    Raises:
+        SampleError: there is one.
+    """
+    if not {"endpoint", "vlm"}.isdisjoint(predictor.split(":")[:-1]) and any(one.text != one.raw for one in replies):
+        raise SampleError(
+            f"{folder}: a run of an earlier version, which kept letters instead of the words of {predictor}; "
+            "remove it and run the benchmark again"
+        )
+
+
+def take_up(path: Path, ids: Sequence[str], again: bool, predictor: str) -> dict[str, Reply]:
     """The replies that hold, by id; from the file everything else is removed.
 
     A torn last line goes; so do failures at the end of an unfinished run, as whatever ended it may be mended by now;
@@ -131,11 +163,14 @@ def take_up(path: Path, ids: Sequence[str], again: bool) -> dict[str, Reply]:
 
     Args:
         ids: of all samples of the benchmark.
+        predictor: its name.
 
     Raises:
-        SampleError: the file is damaged other than at its end, or has a reply to another benchmark's question.
+        SampleError: the file is damaged other than at its end, is of an earlier version that kept too little, or has a
+            reply to another benchmark's question.
     """
     replies, is_torn = _read_replies(path)
+    _check_words(path.parent, predictor, replies)
     kept = list({reply.id: reply for reply in replies}.values())
     known = frozenset(ids)
     strange = next((reply.id for reply in kept if reply.id not in known), None)
@@ -168,8 +203,10 @@ def _read_replies(path: Path) -> tuple[list[Reply], bool]:
     for number, line in enumerate(lines, 1):
         try:
             replies.append(Reply.from_line(line.decode("utf-8")))
-        except (SampleError, UnicodeDecodeError):
-            raise SampleError(f"{path}: line {number} is not a reply of a run; remove that line") from None
+        except UnicodeDecodeError:
+            raise SampleError(f"{path}: line {number} is not a reply of a run: no UTF-8; remove that line") from None
+        except SampleError as error:
+            raise SampleError(f"{path}: line {number} is {error}; remove that line") from None
     return replies, bool(last)
 
 

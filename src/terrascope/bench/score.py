@@ -53,7 +53,7 @@ class Scored:
         place: with its source; questions of one place are drawn together.
         num_options: 0 for a free question.
         readings: by rule; nothing is read where the reply failed.
-        failed: as in the reply.
+        failed, cut_off: as in the reply.
         grounded: None where the question has no true mask.
     """
 
@@ -64,6 +64,7 @@ class Scored:
     num_options: int
     readings: Mapping[Rule, Reading]
     failed: str | None
+    cut_off: bool
     grounded: Grounded | None
 
 
@@ -147,6 +148,16 @@ class Score:
     def num_asked(self) -> int:
         return len(self.questions)
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether some questions have not been asked."""
+        return self.num_asked < self.num_questions
+
+    @property
+    def num_cut_off(self) -> int:
+        """Replies that the limit of their length has ended; they are read as far as they go."""
+        return sum(question.cut_off for question in self.questions)
+
     @cached_property
     def disagreeing(self) -> tuple[Scored, ...]:
         """The questions whose reply is not read alike by all rules."""
@@ -172,6 +183,7 @@ class Score:
             "num_questions": self.num_questions,
             "num_asked": self.num_asked,
             "num_read_differently": len(self.disagreeing),
+            "num_cut_off": self.num_cut_off,
             "reasons": dict(self.reasons),
             "overall": json_values(asdict(self.overall)),
             "by_shown": {shown: json_values(asdict(summary)) for shown, summary in self.by_shown.items()},
@@ -263,6 +275,7 @@ def score_reply(sample: Sample, reply: Reply, protocol: Protocol = OWN) -> Score
         num_options=len(sample.options),
         readings=readings,
         failed=reply.failed,
+        cut_off=reply.cut_off,
         grounded=ground(sample, reply.masks) if sample.masks else None,
     )
 

@@ -25,14 +25,17 @@ def print_score(score: Score, console: Console | None = None) -> None:
     console = console or Console(highlight=False, markup=False)
     console.print(Text(score.run, style="bold"))
     console.print(Text(f"{asked(score)} questions · rule of reading: {score.rule} · in brackets: 95 %", style="dim"))
-    if score.num_asked < score.num_questions:
-        console.print(Text("Not all questions have been asked; the score is over those that were.", style="yellow"))
+    if score.is_partial:
+        told = "Not all questions have been asked; the score is over those that were, and is not ranked."
+        console.print(Text(told, style="yellow"))
     console.print(_task_table(score))
     if len(score.by_shown) > 1:
         console.print(_summary_table("images shown", score.by_shown.items()))
     if score.disagreeing:
         console.print(_summary_table("rule of reading", score.by_rule.items()))
         console.print(Text(f"{len(score.disagreeing):,} replies are read differently by the three rules."))
+    if score.num_cut_off:
+        console.print(Text(f"Cut off at the limit of their length: {score.num_cut_off:,} replies", style="yellow"))
     for reason, num in score.reasons.items():
         console.print(Text(f"Without an answer: {num:,}, {reason}", style="yellow"))
     if score.labels is not None:

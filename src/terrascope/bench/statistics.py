@@ -34,7 +34,7 @@ NOTHING = Interval(mean=math.nan, low=math.nan, high=math.nan, num=0)
 
 @dataclass(frozen=True, kw_only=True)
 class Correlation:
-    """Pearson's r of `num` pairs and its two-sided p value; both None where one side never changes."""
+    """Pearson's r of `num` pairs and its two-sided p value, from drawing groups; None where one side never changes."""
 
     r: float | None
     p: float | None
@@ -59,6 +59,13 @@ def resample_means(
     """
     inside = np.asarray(cells, np.float64)
     columns = np.concatenate([np.asarray(values, np.float64)[:, None] * inside, inside], axis=1)
+    with np.errstate(invalid="ignore"):
+        means = np.divide(*np.split(_resample_sums(columns, groups, seed), 2, axis=1))
+    return means[0], means[1:]
+
+
+def _resample_sums(columns: NDArray[np.float64], groups: Sequence[str] | range, seed: int) -> NDArray[np.float64]:
+    """Sums of columns `[num_values, num_columns]`, as they are and in every resample: `[1 + NUM_RESAMPLES, ...]`."""
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
     num_groups = int(numbers.max()) + 1
     sums = np.stack([np.bincount(numbers, weights=column, minlength=num_groups) for column in columns.T], axis=1)
@@ -69,9 +76,7 @@ def resample_means(
         rows = np.arange(_RESAMPLES_AT_ONCE)[:, None] * num_groups
         times = np.bincount((drawn + rows).reshape(-1), minlength=_RESAMPLES_AT_ONCE * num_groups)
         parts.append(times.reshape(_RESAMPLES_AT_ONCE, num_groups) @ sums)
-    with np.errstate(invalid="ignore"):
-        means = np.divide(*np.split(np.concatenate(parts), 2, axis=1))
-    return means[0], means[1:]
+    return np.concatenate(parts)
 
 
 def mean_of_cells(means: NDArray[np.float64], drawn: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -107,19 +112,46 @@ def bootstrap_p(resampled: NDArray[np.float64]) -> float:
     return min(1.0, 2 * (tail + 1) / (len(known) + 1))
 
 
-def mcnemar_p(only_first: int, only_second: int) -> float:
-    """Exact two-sided p value of McNemar's test: of the questions that only one of two got right, half are each's."""
-    from scipy.stats import binomtest
+def mcnemar_p(gains: Sequence[int], groups: Sequence[str]) -> float:
+    """Exact two-sided p value of McNemar's test over groups: what a group has gained could as well be lost.
 
-    num = only_first + only_second
-    return float(binomtest(only_first, num).pvalue) if num else 1.0
+    Where each question is a group of its own, this is McNemar's exact test.
+
+    Args:
+        gains: of each question 1 where only the first of two got it right, -1 where only the second, else 0.
+        groups: of each question, as its place; all of a group change sides together.
+    """
+    of_group: dict[str, int] = {}
+    for gain, group in zip(gains, groups, strict=True):
+        of_group[group] = of_group.get(group, 0) + gain
+    reach = sum(map(abs, of_group.values()))
+    # How likely each sum of the gains is, from -reach to reach, when every group's sign is tossed.
+    chances = np.zeros(2 * reach + 1)
+    chances[reach] = 1.0
+    for gain in map(abs, of_group.values()):
+        if gain:
+            # What is rolled over an end is 0, as no sum lies beyond `reach`.
+            chances = (np.roll(chances, gain) + np.roll(chances, -gain)) / 2
+    found = abs(sum(of_group.values()))
+    return min(1.0, float(chances[np.abs(np.arange(-reach, reach + 1)) >= found].sum()))
 
 
-def correlate(first: Sequence[float], second: Sequence[float]) -> Correlation:
-    """Pearson's r between two lists of equal length."""
-    from scipy.stats import pearsonr
+def correlate(
+    first: Sequence[float], second: Sequence[float], groups: Sequence[str] | None = None, *, seed: int = 0
+) -> Correlation:
+    """Pearson's r between two lists of equal length; its p value comes from resampling whole groups.
 
+    Args:
+        groups: of each pair, as its place; None where each is a group of its own.
+    """
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return Correlation(r=None, p=None, num=len(first))
-    found = pearsonr(first, second)
-    return Correlation(r=float(found.statistic), p=float(found.pvalue), num=len(first))
+    one, other = (np.asarray(values, np.float64) - np.mean(values) for values in (first, second))
+    columns = np.stack([np.ones_like(one), one, other, one * one, other * other, one * other], axis=1)
+    sums = _resample_sums(columns, groups or range(len(one)), seed)
+    num, sum_one, sum_other, squares_one, squares_other, products = sums.T
+    # In a resample that draws the same values again and again, r has no value.
+    spreads = (squares_one - sum_one**2 / num) * (squares_other - sum_other**2 / num)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = (products - sum_one * sum_other / num) / np.sqrt(np.where(spreads > 1e-12 * num**2, spreads, np.nan))
+    return Correlation(r=float(r[0]), p=bootstrap_p(r[1:]), num=len(first))

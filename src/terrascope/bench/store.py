@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from terrascope.bench.items import Item, digest_of, show_only, shown_of
+from terrascope.bench.sound import check_questions
 from terrascope.errors import SampleError
 from terrascope.sample import Sample
 from terrascope.sources.chips import Chip, Source
+from terrascope.terracot.plan import PLAN
 from terrascope.terracot.recipe import SourceRecipe
 from terrascope.terracot.record import ChipRecord, record_chip
 from terrascope.terracot.shard import hash_file
-from terrascope.terracot.store import Store, open_store
+from terrascope.terracot.store import MANIFEST, Store, open_store
 
 GENERATED = "synthetic"
 
@@ -30,7 +33,10 @@ def open_bench(folder: str | Path, roots: Mapping[str, str] | None = None) -> Be
             source is not given.
         SceneError: a folder does not exist.
     """
-    store = open_store(folder)
+    path = Path(folder)
+    if not path.is_file() and not (path / MANIFEST).exists() and not (path / PLAN).exists():
+        raise SampleError(f"{path}: no benchmark lies there; give the folder of one, as `bench build` writes it")
+    store = open_store(path)
     _check_files(store)
     samples = tuple(store)
     if not samples:
@@ -38,6 +44,7 @@ def open_bench(folder: str | Path, roots: Mapping[str, str] | None = None) -> Be
     other = next((sample for sample in samples if sample.level != "bench"), None)
     if other is not None:
         raise SampleError(f"{store.path}: {other.id} is a sample of level {other.level}; give a benchmark's folder")
+    check_questions(samples, store)
     bench = BenchStore(store, samples, roots or {})
     if roots is not None:
         bench.open_sources()
@@ -59,7 +66,7 @@ class BenchStore:
         self.name = store.path.resolve().stem if store.path.is_file() else store.path.resolve().name
         self.samples = samples
         self.digest = digest_of(samples)
-        self._recipes = {one["name"]: one for one in store.manifest["recipe"]["sources"]} if store.manifest else {}
+        self._recipes = _read_recipes(store)
         self._roots = roots
         self._records = {(record.source, record.key): record for record in store.chips()}
         self._sources: dict[str, Source] = {}
@@ -102,16 +109,39 @@ class BenchStore:
         """Open all sources that are asked about, so that a folder that is missing is missed at once.
 
         Raises:
-            SampleError: the folder of a source was not given.
-            SceneError: a folder does not exist.
+            SampleError: the folder of a source was not given, holds no scene that is asked about, or is that of a
+                source that is not asked about.
+            SceneError: a folder does not exist, or is not laid out as its data set is.
         """
-        for name in dict.fromkeys(sample.source for sample in self.samples):
-            self._source(name)
+        keys: dict[str, set[str]] = {}
+        for sample in self.samples:
+            keys.setdefault(sample.source, set()).add(sample.key)
+        known = dict.fromkeys([*keys, *self._recipes])
+        unknown = next((name for name in self._roots if name not in known), None)
+        if unknown is not None:
+            raise SampleError(
+                f"--read {unknown}: {self.name} asks about no source of this name; it asks about {', '.join(keys)}"
+            )
+        for name, asked in keys.items():
+            source = self._source(name)
+            if self._kind(name) != GENERATED and not self._has_any(source, name, asked):
+                raise SampleError(
+                    f"{self._roots[name]}: holds none of the {len(asked):,} scenes of {name} that {self.name} asks "
+                    f"about; give the data that it was built from with --read {name}=DIR"
+                )
+
+    def _has_any(self, source: Source, name: str, keys: set[str]) -> bool:
+        splits = dict.fromkeys(sample.split for sample in self.samples if sample.source == name)
+        return any(entry.key in keys for split in splits for entry in source.index(split).entries)
+
+    def _kind(self, name: str) -> str:
+        """Which of `sources.SOURCES` a source is."""
+        return self._recipes.get(name, {}).get("kind") or name
 
     def _source(self, name: str) -> Source:
         if name not in self._sources:
-            values = {field: self._recipes.get(name, {}).get(field) for field in ("kind", "options", "root")}
-            kind = values["kind"] or name
+            values = {field: self._recipes.get(name, {}).get(field) for field in ("options", "root")}
+            kind = self._kind(name)
             if name in self._roots:
                 values["root"] = self._roots[name]
             elif kind != GENERATED:
@@ -128,12 +158,24 @@ class BenchStore:
 
     def _told_by(self, record: ChipRecord) -> tuple[str, ...]:
         """The fingerprints by which a chip is known again."""
-        kind = self._recipes.get(record.source, {}).get("kind") or record.source
-        if kind != GENERATED:
+        if self._kind(record.source) != GENERATED:
             return record.contents
         # The last digits of generated reflectances depend on the machine; the label maps, by which answers are
         # judged, do not.
         return tuple(content for content in record.contents if content.startswith("labels:"))
+
+
+def _read_recipes(store: Store) -> dict[str, dict[str, Any]]:
+    """The sources of the recipe in the manifest, by name; none for a file of its own."""
+    if store.manifest is None:
+        return {}
+    recipe = store.manifest.get("recipe")
+    sources = recipe.get("sources") if isinstance(recipe, dict) else None
+    if not isinstance(sources, list) or not all(isinstance(one, dict) and "name" in one for one in sources):
+        raise SampleError(
+            f"{store.path / MANIFEST}: its recipe names no sources; copy it again, or build the benchmark again"
+        )
+    return {str(one["name"]): one for one in sources}
 
 
 def _check_files(store: Store) -> None:

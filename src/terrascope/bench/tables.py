@@ -18,12 +18,17 @@ NOTES = (
     "* (**): better than the next at p < 0.05 (0.01), paired over places, not corrected for the number of runs."
 )
 
+NOT_RANKED = "A run that was asked only some of the questions stands last, without a rank: its average is over others."
+
 NAMED = "An answer earns the F1 of the classes that it names: 1 for just the right ones."
 
 
 def notes_on(board: Leaderboard) -> str:
     """What has to be known to read the main table."""
-    return f"{NOTES} {NAMED}" if any(entry.metric == "labels" for entry in board.scores) else NOTES
+    told = [NOTES]
+    told += [NOT_RANKED] if board.num_ranked < len(board.scores) else []
+    told += [NAMED] if any(entry.metric == "labels" for entry in board.scores) else []
+    return " ".join(told)
 
 
 def to_markdown(board: Leaderboard) -> str:
@@ -55,7 +60,7 @@ def _main_table(board: Leaderboard) -> str:
         ious = [f"{entry.grounding.iou:.2f}" if entry.grounding else "-"] if has_grounding else []
         lost = [share(overall.together.unparsable), share(overall.together.failed)]
         tasks = [plain_percent(accuracy_in(entry, name)) for name in board.tasks]
-        rows.append([place + 1, _escape(entry.run), asked(entry), *average, *tasks, *ious, *lost])
+        rows.append([board.rank(place), _escape(entry.run), asked(entry), *average, *tasks, *ious, *lost])
     titles = ["#", "run", "questions", "average", "tasks", "over questions"]
     titles += [task_title(name) for name in board.tasks] + ["IoU"] * has_grounding + ["unparsable", "failed"]
     return table(titles, rows)
@@ -171,7 +176,7 @@ def accuracy_in(entry: Score, name: str) -> Interval:
 
 def asked(entry: Score) -> str:
     """How many questions were asked; of how many, where it was not all of them."""
-    part = f" of {entry.num_questions:,}" if entry.num_asked < entry.num_questions else ""
+    part = f" of {entry.num_questions:,}" if entry.is_partial else ""
     return f"{entry.num_asked:,}{part}"
 
 

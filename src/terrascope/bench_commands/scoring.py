@@ -64,12 +64,15 @@ def report(
 ) -> None:
     """Compare runs on a page; with --read, it shows the scenes of the worst failures."""
     from terrascope.bench.report import write_report
+    from terrascope.bench.tables import asked as asked_of
     from terrascope.bench.tables import plain_percent
     from terrascope.progress import Waiting
 
     with Waiting("scoring"):
         benchmark = asked.opened(bench, with_scenes=False)
         board = write_report(out, benchmark, runs, rule=rule, num_failures=failures, seed=seed)
-    for place, entry in enumerate(board.scores, 1):
-        typer.echo(f"{place}. {entry.run}: {plain_percent(entry.overall.macro)}")
+    for place, entry in enumerate(board.scores):
+        told = f"{entry.run}: {plain_percent(entry.overall.macro)}"
+        ranked = place < board.num_ranked
+        typer.echo(f"{board.rank(place)}. {told}" if ranked else f"not ranked: {told} of {asked_of(entry)} questions")
     typer.echo(str(out / "report.html"))

@@ -107,15 +107,16 @@ class VisionLanguageModel:
         question, texts = check_question(scene, question, options)
         turns = make_turns(scene, question, texts, several=self.several, max_side=self.max_side)
         with memory_errors_in_words(self.model.device):
-            text = self._complete(turns)
-        return answer_in_words(scene, question, texts, text, self.name)
+            text, cut_off = self._complete(turns)
+        return answer_in_words(scene, question, texts, text, self.name, cut_off=cut_off)
 
     def segment(self, scene: Scene, class_name: str) -> Answer:
         raise QuestionError(f"{self.name} answers in words and makes no masks; ask one of our models")
 
     @torch.inference_mode()
-    def _complete(self, turns: Sequence[Turn]) -> str:
-        """What the model writes next, its own tags included and the tokens that end a turn left out."""
+    def _complete(self, turns: Sequence[Turn]) -> tuple[str, bool]:
+        """What the model writes next, its own tags included and the tokens that end a turn left out; and whether the
+        limit of its length ended it."""
         messages = [
             {
                 "role": turn.role,
@@ -139,7 +140,10 @@ class VisionLanguageModel:
         new = written[0, inputs["input_ids"].shape[1] :]
         tokenizer = self.processor.tokenizer
         text: str = tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text.strip()
+        ends = self.model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        cut_off = len(new) == self.max_new_tokens and int(new[-1]) not in ends
+        return text.strip(), cut_off
 
 
 def _load_model(folder: Path, name: str, device: torch.device, dtype: str | torch.dtype) -> Any:

@@ -136,13 +136,21 @@ class Source(Protocol):
         ...
 
 
-def read_split(root: Path, split: str) -> list[dict[str, str]]:
+def read_split(root: Path, split: str, *, place: str | None = None) -> list[dict[str, str]]:
     """The rows of `split.csv` that belong to a split (`train` or `val`), in the order of the file.
 
+    Args:
+        place: the column that says which place a chip shows; None where none is needed.
+
     Raises:
-        SceneError: the folder has no such table.
+        SceneError: the folder has no such table, or it is that of another data set.
     """
-    return [row for row in _read_table(root) if row["split"] == split]
+    table = _read_table(root)
+    if place is not None and any(place not in row for row in table):
+        raise SceneError(
+            f"{root / 'split.csv'}: has no column {place!r}; give the folder of the data set that was named"
+        )
+    return [row for row in table if row["split"] == split]
 
 
 def row_of(root: Path, key: str) -> dict[str, str]:

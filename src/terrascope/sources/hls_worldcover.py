@@ -29,7 +29,9 @@ class HlsWorldCover:
 
     def index(self, split: str) -> Index:
         """The chips of `train` or `val`, in the order of `split.csv`."""
-        return Index(entries=tuple(Entry(row["chip"], row["group"]) for row in read_split(self.root, split)))
+        return Index(
+            entries=tuple(Entry(row["chip"], row["group"]) for row in read_split(self.root, split, place="group"))
+        )
 
     def read(self, key: str) -> Chip:
         """One optical image and its label map."""

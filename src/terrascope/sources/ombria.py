@@ -29,7 +29,9 @@ class Ombria:
 
     def index(self, split: str) -> Index:
         """The chips of `train` or `val`, in the order of `split.csv`."""
-        return Index(entries=tuple(Entry(row["chip"], row["scene"]) for row in read_split(self.root, split)))
+        return Index(
+            entries=tuple(Entry(row["chip"], row["scene"]) for row in read_split(self.root, split, place="scene"))
+        )
 
     def read(self, key: str) -> Chip:
         """Two dates of a place, before and after a flood, and what of it is newly flooded."""

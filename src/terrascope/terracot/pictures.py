@@ -28,6 +28,9 @@ IMAGES = "images"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _SAR = "_sar"
+_AT = "@"
+"""Before the number of a date: no other name has it, so that date 1 of `a` is not called like a scene `a_1`."""
+
 _LONGEST_NAME = 100
 
 
@@ -40,10 +43,10 @@ def name_images(sample: Sample) -> ImageNames:
     if len(sample.images) == 1:
         images = [f"{stem}{_SAR}.png" if sample.images[0].modality == "sar" else f"{stem}.png"]
     else:
-        images = [f"{stem}_{image.number}_{image.modality}.png" for image in sample.images]
+        images = [f"{stem}{_AT}{image.number}_{image.modality}.png" for image in sample.images]
     seen = {image.number for image in sample.images if image.modality == "optical"}
     numbers = range(1, sample.num_dates + 1)
-    dates = [f"{stem}{f'_{n}' if sample.num_dates > 1 else ''}{'' if n in seen else _SAR}.png" for n in numbers]
+    dates = [f"{stem}{f'{_AT}{n}' if sample.num_dates > 1 else ''}{'' if n in seen else _SAR}.png" for n in numbers]
     return ImageNames(images=tuple(images), dates=tuple(dates))
 
 

@@ -177,11 +177,6 @@ def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor, settings: 
     return settings.cross_entropy * terms.cross_entropy.mean() + settings.dice * dice
 
 
-def language_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the tokens that count: logits `[M, V]` at the positions that predict labels `[M]`."""
-    return functional.cross_entropy(logits.float(), labels)
-
-
 def language_sum(logits: Tensor, labels: Tensor) -> Tensor:
-    """The same as a sum over tokens; zero for none."""
+    """Cross-entropy of the tokens that count, summed: logits `[M, V]` at the positions that predict labels `[M]`."""
     return functional.cross_entropy(logits.float(), labels, reduction="sum")

@@ -1,23 +1,23 @@
-"""The recipe of `nano`, from generated scenes and chips to the folder that the package carries.
+"""The making of `nano`, from chips and samples to the folder that the package carries.
 
 Stages: pool -> dense pre-training of both encoders -> tokenizer -> instruction tuning -> grounding -> weights. Each
-stage leaves its result in the run's folder and is skipped when it is there, so a killed run goes on where it was.
+stage leaves its result in the run's folder and is skipped, or gone on with, when it is there.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from terrascope.errors import OutputError, SceneError
+from terrascope.errors import RecipeError
 from terrascope.landcover import TERRASCOPE
 from terrascope.model import nano
 from terrascope.model.checkpoint import make_processor
@@ -25,51 +25,141 @@ from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.nano_tokenizer import train_tokenizer
 from terrascope.model.processing import TerraScopeProcessor
-from terrascope.trace import render
+from terrascope.model.release.folders import new_folder
+from terrascope.model.terrascope import TerraScope
+from terrascope.terracot.store import Store, open_store
 from terrascope.training.dense import MEAN, STD, DenseRecipe, initialize_narrow, pretrain
-from terrascope.training.features import build_features
-from terrascope.training.grounding import GroundingRecipe, train_grounding
-from terrascope.training.instruct import InstructRecipe, instruct
 from terrascope.training.pool import Pool, build_pool
-from terrascope.training.questions import SOURCE_SHARES, ask_pool_scene, choose_scene
+from terrascope.training.recipe import Recipe, load_recipe
+from terrascope.training.run import Tell, run_recipe
+from terrascope.training.run_log import Progress
 
-VOCABULARY = 800
+LANGUAGE = (
+    "data.max_positions=800",
+    # The mask decoder learns apart: no mask is decoded here, the states are drawn to what SAM-2 was asked with.
+    "objective.loss.seg_loss_weight=0",
+    "objective.alignment=1.0",
+    "optimizer.weight_decay=0.05",
+    "optimizer.betas=[0.9, 0.98]",
+    "optimizer.warmup=0.06",
+    "cache_mb=4000",
+)
+"""What the recipe `nano-stage2` does otherwise where the language model begins from nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NanoRecipe:
-    """Sizes of all stages; the defaults made the weights that the package carries."""
+    """Sizes of all stages.
 
-    num_scenes: int = 1500
+    Attributes:
+        num_scenes, num_validation_scenes: generated scenes that the encoders see.
+        sam_steps, sam_polish_steps, vision_steps: of the dense pre-training.
+        vocabulary: tokens, at most.
+        language_steps, grounding_steps: of the instruction tuning and of the grounding after it.
+    """
+
+    num_scenes: int = 1800
     num_validation_scenes: int = 90
     sam_steps: int = 2400
     sam_polish_steps: int = 600
     vision_steps: int = 800
-    instruct_steps: int = 1150
-    grounding_steps: int = 200
-    num_states: int = 2048
+    vocabulary: int = 1200
+    language_steps: int = 1300
+    grounding_steps: int = 300
 
 
-def _pretrain(kind: str, folder: Path, recipe: DenseRecipe) -> None:
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    pretrain(kind, Pool.open(folder / "pool"), folder, recipe)
+def sized(sizes: Mapping[str, int]) -> NanoRecipe:
+    """The recipe with other sizes.
+
+    Raises:
+        RecipeError: there is no such stage, or its size is not at least 1.
+    """
+    names = [field.name for field in fields(NanoRecipe)]
+    for name, size in sizes.items():
+        if name not in names:
+            raise RecipeError(f"--size {name}={size}: there is no such stage; choose among {', '.join(names)}")
+        if size < 1:
+            raise RecipeError(f"--size {name}={size}: give at least 1")
+    return NanoRecipe(**sizes)
 
 
-def make_tokenizer(pool: Pool, num_texts: int = 3000) -> PreTrainedTokenizerFast:
-    """Learn the vocabulary from questions and traces about training scenes."""
-    rng = np.random.default_rng(0)
-    scenes = [frames for source in SOURCE_SHARES for frames in pool.scenes("train", source)]
+def train(
+    folder: Path,
+    store: Path,
+    read: Mapping[str, str],
+    recipe: NanoRecipe,
+    *,
+    chips: Path | None = None,
+    start: str | None = None,
+    tell: Tell | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Run all stages; returns the folder with the finished checkpoint.
+
+    Args:
+        folder: of the run.
+        store: samples, as `terrascope data build` writes them.
+        read: where the scenes of the store's sources lie.
+        recipe: sizes.
+        chips: folder with `hls-worldcover` and `ombria` for the encoders; they see generated scenes only without.
+        start: a model whose encoders are trained further; they begin from nothing without.
+        tell, progress: as in `run_recipe`.
+    """
+    if (folder / "nano").exists():
+        return folder / "nano"
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    build_pool(
+        folder / "pool",
+        chips,
+        num_train=recipe.num_scenes,
+        num_val=recipe.num_validation_scenes,
+        num_workers=os.cpu_count() or 1,
+    )
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        stages = {
+            "sam": DenseRecipe(num_steps=recipe.sam_steps, polish_steps=recipe.sam_polish_steps),
+            "vision": DenseRecipe(num_steps=recipe.vision_steps),
+        }
+        for future in [executor.submit(_pretrain, kind, folder, stage, start) for kind, stage in stages.items()]:
+            future.result()
+    model, processor = compose(find_tokenizer(folder, open_store(store), recipe.vocabulary))
+    prompts = load_encoders(model, folder)
+    samples = [f"store={_quoted(store)}", *(f"read.{name}={_quoted(root)}" for name, root in read.items())]
+    samples.append(f"scene_cache={_quoted(folder / 'scenes')}")
+    language = _recipe("nano-stage2", *samples, *LANGUAGE, f"max_steps={recipe.language_steps}")
+    run_recipe(
+        language, folder / "language", model=model, processor=processor, class_prompts=prompts,
+        tell=tell, progress=progress,
+    )  # fmt: skip
+    grounding = _recipe(
+        "nano-stage1", *samples, f"model={_quoted(folder / 'language' / 'model')}",
+        f"max_steps={recipe.grounding_steps}", "data.max_positions=800",
+        f"state_cache={_quoted(folder / 'states')}",
+    )  # fmt: skip
+    result = run_recipe(grounding, folder / "grounding", tell=tell, progress=progress)
+    return save(result.model, folder / "nano")
+
+
+def find_tokenizer(folder: Path, store: Store, vocabulary: int) -> PreTrainedTokenizerFast:
+    """The tokenizer of a run, made once."""
+    place = folder / "tokenizer"
+    if not place.exists():
+        with new_folder(place) as unfinished:
+            make_tokenizer(store, vocabulary).save_pretrained(unfinished)
+    return PreTrainedTokenizerFast.from_pretrained(place)
+
+
+def make_tokenizer(store: Store, vocabulary: int) -> PreTrainedTokenizerFast:
+    """Learn the vocabulary from questions and reasoning of a data set, and the words of prompts and classes."""
     texts = [
         "Image: 1 2021-03-04 optical sar\nOne percent is 6.6 ha. The image is 2.6 km wide.\n"
         "A. 1 m2\nB. 2 km\nuser assistant"
     ] * 200
-    texts += [word for land_class in TERRASCOPE.classes for word in land_class.words]
-    for _ in range(num_texts):
-        scene = choose_scene(pool, scenes[int(rng.integers(len(scenes)))], rng)
-        question = ask_pool_scene(scene, rng)
-        if question is not None:
-            texts += ["\n".join([question.text, *question.options]), render(question.trace)]
-    return train_tokenizer(texts, VOCABULARY)
+    texts += [word for land_class in TERRASCOPE.classes for word in land_class.words] * 20
+    for row in store.rows(columns=("question", "options", "reasoning")):
+        texts += ["\n".join([row["question"], *row["options"]]), row["reasoning"]]
+    return train_tokenizer(texts, vocabulary)
 
 
 def compose(tokenizer: PreTrainedTokenizerFast) -> tuple[TerraScopeForConditionalGeneration, TerraScopeProcessor]:
@@ -92,86 +182,36 @@ def compose(tokenizer: PreTrainedTokenizerFast) -> tuple[TerraScopeForConditiona
     return model, processor
 
 
-def load_encoders(
-    model: TerraScopeForConditionalGeneration, folder: Path, *, kinds: tuple[str, ...]
-) -> torch.Tensor | None:
-    """Put pre-trained encoders into a model; returns SAM-2's class prompts if they are among them."""
-    prompts = None
-    for kind in kinds:
-        state = torch.load(folder / f"{kind}.pt", weights_only=True)["model"]
-        prefix, target = ("sam.", model.sam) if kind == "sam" else ("tower.", model.vlm.model.vision_tower)
-        target.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        prompts = state.get("class_prompts", prompts)
+def load_encoders(model: TerraScopeForConditionalGeneration, folder: Path) -> torch.Tensor:
+    """Put the pre-trained encoders of a run into a model; returns SAM-2's class prompts `[classes, C]`."""
+    for kind, target in (("sam", model.sam), ("tower", model.vlm.model.vision_tower)):
+        file = folder / ("sam.pt" if kind == "sam" else "vision.pt")
+        state = torch.load(file, weights_only=True)["model"]
+        inner = {name.removeprefix(f"{kind}."): value for name, value in state.items() if name.startswith(f"{kind}.")}
+        target.load_state_dict(inner)
+    prompts: torch.Tensor = torch.load(folder / "sam.pt", weights_only=True)["model"]["class_prompts"]
     return prompts
 
 
-def train(folder: Path, data: Path | None, recipe: NanoRecipe) -> Path:
-    """Run all stages; returns the folder with the finished checkpoint."""
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    workers = os.cpu_count() or 1
-    pool = build_pool(
-        folder / "pool",
-        data,
-        num_train=recipe.num_scenes,
-        num_val=recipe.num_validation_scenes,
-        num_workers=workers,
-    )
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
-        stages = {
-            "sam": DenseRecipe(num_steps=recipe.sam_steps, polish_steps=recipe.sam_polish_steps),
-            "vision": DenseRecipe(num_steps=recipe.vision_steps),
-        }
-        for future in [executor.submit(_pretrain, kind, folder, stage) for kind, stage in stages.items()]:
-            future.result()
-    model, processor = prepare_language(folder, pool)
-    prompts = load_encoders(model, folder, kinds=("sam", "vision"))
-    assert prompts is not None
-    features = build_features(model, pool, folder / "features.npy", processor.image_processor)
-    instruct(model, processor, pool, features, prompts, folder, InstructRecipe(num_steps=recipe.instruct_steps))
-    train_grounding(
-        model, processor, pool, features, prompts, folder,
-        GroundingRecipe(num_steps=recipe.grounding_steps, num_states=recipe.num_states),
-    )  # fmt: skip
-    return save(model, processor, folder / "nano")
-
-
-def prepare_language(folder: Path, pool: Pool) -> tuple[TerraScopeForConditionalGeneration, TerraScopeProcessor]:
-    """The tokenizer of a run (made once) and the untrained model around it."""
-    place = folder / "tokenizer"
-    if not place.exists():
-        make_tokenizer(pool).save_pretrained(place)
-    return compose(PreTrainedTokenizerFast.from_pretrained(place))
-
-
-def save(model: TerraScopeForConditionalGeneration, processor: TerraScopeProcessor, place: Path) -> Path:
-    """Write the checkpoint in bfloat16."""
-    model.to(torch.bfloat16).save_pretrained(place)
-    processor.save_pretrained(place)
+def save(trained: Path, place: Path) -> Path:
+    """Write the checkpoint in bfloat16, as the package carries it."""
+    finished = TerraScope.from_pretrained(str(trained), device="cpu", dtype="bfloat16")
+    with new_folder(place) as unfinished:
+        finished.model.save_pretrained(unfinished)
+        finished.processor.save_pretrained(unfinished)
     return place
 
 
-def main(arguments: list[str]) -> None:
-    """`terrascope train nano`: parse the arguments and run the recipe.
+def _pretrain(kind: str, folder: Path, recipe: DenseRecipe, start: str | None) -> None:
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+    model = None if start is None else TerraScope.from_pretrained(start, device="cpu", dtype="float32")
+    pretrain(kind, Pool.open(folder / "pool"), folder, recipe, model)
 
-    Raises:
-        TerraScopeError: the data folder is not there, or the output folder cannot be written.
-    """
-    parser = argparse.ArgumentParser(prog="terrascope train nano", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of the run; resumed if it is there")
-    parser.add_argument(
-        "--data", type=Path, help="folder with hls-worldcover and ombria; generated scenes only without"
-    )
-    for field in fields(NanoRecipe):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default, metavar="N")
-    options = vars(parser.parse_args(arguments))
-    out, data = options.pop("out"), options.pop("data")
-    if data is not None and not data.is_dir():
-        raise SceneError(f"{data}: not a folder; --data names the folder that holds hls-worldcover and ombria")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{out}: cannot be made ({error.strerror}); give --out a folder that can be written"
-        ) from error
-    print(f"the checkpoint lies in {train(out, data, NanoRecipe(**options))}")
+
+def _recipe(name: str, *changes: str) -> Recipe:
+    return load_recipe(name, changes)
+
+
+def _quoted(value: object) -> str:
+    """A value as YAML, whatever characters it holds."""
+    return json.dumps(str(value), ensure_ascii=False)

@@ -140,9 +140,13 @@ class Objective(nn.Module):
         self.encoders = SceneEncoders(model, cache_mb)
 
     def forward(self, batch: Batch) -> Losses:
-        """The losses of a batch; a sample without masks contributes its language loss only."""
+        """The losses of a batch; a sample without masks contributes its language loss only.
+
+        Where L_seg has no weight, no mask is drawn.
+        """
         model, settings = self.model, self.settings
-        drawn, embedding = self._embed(batch)
+        draws = self.settings.loss.seg_loss_weight > 0 or self.settings.injected == "predicted"
+        drawn, embedding = self._embed(batch) if draws else ([], None)
         extra: dict[str, tuple[Tensor, int]] = {}
         if self.known_states is None:
             tokens = self.encoders.look(batch.scenes, batch.scene_ids)

@@ -89,6 +89,17 @@ def prepare_stage(
         _add_lora(model, lora, tuple(new_tokens) or (model.config.seg_token_id,))
 
 
+def freeze_masks(model: TerraScopeForConditionalGeneration, *, projection: bool) -> None:
+    """Freeze what draws masks, for a loss in which they have no weight: weight decay would wear it away.
+
+    Args:
+        model: prepared for a stage.
+        projection: whether the [SEG] projection is frozen as well.
+    """
+    for module in [model.sam, model.mask_fusion, *([model.seg_projection] if projection else [])]:
+        module.requires_grad_(False)
+
+
 def merge_lora(model: TerraScopeForConditionalGeneration) -> None:
     """Fold adapters and rows of new tokens into the matrices, so that `save_pretrained` writes a plain checkpoint."""
     language_model = model.vlm.model.language_model

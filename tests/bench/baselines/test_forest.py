@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -138,6 +139,9 @@ def test_chips_that_cannot_be_read_are_passed_over() -> None:
 
     chips: Iterator[Chip] = training_chips(Holed())
     assert [chip.key for chip in chips] == ["train1", "train2"]
+    passed_over: Counter[str] = Counter()
+    list(training_chips(Holed(), passed_over=passed_over))
+    assert passed_over == {"corrupt image": 1}
     everything = Index(entries=(Entry("broken", "a"), Entry("broken", "b")))
     with (
         pytest.MonkeyPatch.context() as patch,

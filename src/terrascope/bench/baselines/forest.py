@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -166,8 +166,11 @@ class Forest:
         return ()
 
 
-def training_chips(source: Source, split: str = "train") -> Iterator[Chip]:
+def training_chips(source: Source, split: str = "train", passed_over: Counter[str] | None = None) -> Iterator[Chip]:
     """The chips of a split that can be used, one after another.
+
+    Args:
+        passed_over: counts those that cannot be used, by reason.
 
     Raises:
         SceneError: the folder is not laid out as the data set is.
@@ -179,8 +182,9 @@ def training_chips(source: Source, split: str = "train") -> Iterator[Chip]:
         try:
             chip = source.read(entry.key)
         except ChipError as error:
-            # A build counts them; here the next one teaches as well.
             fault = error
+            if passed_over is not None:
+                passed_over[error.reason] += 1
             continue
         is_used = True
         yield chip
