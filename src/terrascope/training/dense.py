@@ -207,7 +207,7 @@ def pretrain(kind: str, pool: Pool, out: Path, recipe: DenseRecipe, start: Terra
         model.class_prompts.data.copy_(class_prompts_of(start, model.class_prompts.data))
     elif start is not None and isinstance(model, VisionPretrainer):
         model.tower.load_state_dict(start.model.vlm.model.vision_tower.state_dict())
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
+    kept = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
     )
@@ -219,7 +219,8 @@ def pretrain(kind: str, pool: Pool, out: Path, recipe: DenseRecipe, start: Terra
         return cosine_rate(step, recipe.num_steps, warmup_steps=recipe.warmup_steps)
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    parts = {"trained": model, "average": average, "optimizer": optimizer, "schedule": schedule}
+    average: SamPretrainer | VisionPretrainer = kept.module  # type: ignore[assignment]
+    parts = {"trained": model, "average": kept, "optimizer": optimizer, "schedule": schedule}
     path, first = out / f"{kind}.pt", 0
     if path.exists():
         state = torch.load(path, weights_only=True)
@@ -244,13 +245,13 @@ def pretrain(kind: str, pool: Pool, out: Path, recipe: DenseRecipe, start: Terra
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        average.update_parameters(model)
+        kept.update_parameters(model)
         running += loss.item()
         if (step + 1) % 50 == 0:
             print(f"{kind} {step + 1}/{total} loss {running / 50:.4f} {time.time() - started:.0f} s", flush=True)
             running = 0.0
         if (step + 1) % recipe.evaluate_every == 0 or step + 1 == total:
-            print(f"{kind} {step + 1}: hls val: {evaluate_hls(average.module, pool)}", flush=True)
+            print(f"{kind} {step + 1}: hls val: {evaluate_hls(average, pool)}", flush=True)
             state = {name: part.state_dict() for name, part in parts.items()}
-            torch.save({**state, "model": average.module.state_dict(), "step": step + 1}, path.with_suffix(".part"))
+            torch.save({**state, "model": average.state_dict(), "step": step + 1}, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
