@@ -3,10 +3,11 @@
     python benchmarks/training_speed.py --model nano
 
 The samples are a Terra-CoT data set of all levels, built here from generated chips, and the batches those of a
+The samples are a Terra-CoT data set of all levels, built here from generated chips, and the batches those of a
 training: samples of one scene stay together. A step is the loss, its gradients and the optimizer. The plain loop
 encodes the images of every question anew, decodes every [SEG] by itself, and computes logits at all positions; it must
-give the same loss. Reading scenes is not part of either. Every way takes all batches once to warm up, which also fills what
-frozen encoders keep; then the ways take turns, and the best of their rounds counts.
+give the same loss. Reading scenes is not part of either. Every way takes all batches once to warm up, which also fills
+what frozen encoders keep; then the ways take turns, and the best of their rounds counts.
 
 Times of one process are compared; on a machine that is not idle the ratios hold, and the rates do not.
 """
