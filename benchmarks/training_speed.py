@@ -3,7 +3,6 @@
     python benchmarks/training_speed.py --model nano
 
 The samples are a Terra-CoT data set of all levels, built here from generated chips, and the batches those of a
-The samples are a Terra-CoT data set of all levels, built here from generated chips, and the batches those of a
 training: samples of one scene stay together. A step is the loss, its gradients and the optimizer. The plain loop
 encodes the images of every question anew, decodes every [SEG] by itself, and computes logits at all positions; it must
 give the same loss. Reading scenes is not part of either. Every way takes all batches once to warm up, which also fills

@@ -16,8 +16,11 @@ from terrascope.errors import QuestionError
 from terrascope.georeference import Georeference
 from terrascope.model.checkpoint import make_processor
 from terrascope.model.processing import (
+    IMAGE_START,
+    IMAGE_TOKEN,
     SYSTEM_PROMPT,
     Prompt,
+    PromptStyle,
     SceneFacts,
     TerraScopeImageProcessor,
     TerraScopeProcessor,
@@ -25,7 +28,7 @@ from terrascope.model.processing import (
 )
 from terrascope.model.tiles import TileLayout
 from terrascope.scene import Observation, Scene
-from tests.model.conftest import Loaded
+from tests.model.conftest import Loaded, make_tiny
 
 IMAGE = "<img>" + "<IMG_CONTEXT>" * 16 + "</img>"
 
@@ -100,6 +103,21 @@ def test_a_prompt_may_show_the_optical_images_alone(tiny: Loaded) -> None:
     prompt = processor.prepare_prompt(mixed, "What changed?")
     assert f"Image: 1 sar {IMAGE}\nImage: 2 optical {IMAGE}\nImage: 3 optical {IMAGE}\n" in text_of(processor, prompt)
     assert prompt.images == (0, 2, 3)
+
+
+@pytest.mark.parametrize("style", ["described", "plain"])
+@pytest.mark.parametrize("num_tokens", [1, 37])
+def test_a_prompt_is_what_the_tokenizer_makes_of_it_written_out(style: PromptStyle, num_tokens: int) -> None:
+    """The text with every image token in it, tokenised at once."""
+    _, processor = make_tiny()
+    processor.system_prompt, processor.prompt_style = "Answer in [SEG].", style
+    facts = SceneFacts(modalities=(("optical", "sar"), ("sar",)), num_tokens=num_tokens, dates=("2020-01-02", None))
+    prompt = processor.prepare_prompt(facts, "Is <b> water?\n", ("no", "yes"))
+    told = processor.tokenizer.decode(prompt.input_ids)
+    assert told.count(IMAGE_TOKEN * num_tokens) == told.count(IMAGE_START) == 3
+    assert processor.tokenizer(told, add_special_tokens=False)["input_ids"] == prompt.input_ids.tolist()
+    assert processor.tokenizer.decode(prompt.input_ids[prompt.question]) == "Is <b> water?\nA. no\nB. yes"
+    assert len(prompt.question) == len(prompt.input_ids) and prompt.input_ids.dtype == torch.int64
 
 
 def test_prompt_of_radar_alone_with_options(tiny: Loaded) -> None:

@@ -18,7 +18,7 @@ from terrascope.model.processing import Prompt, TerraScopeProcessor
 from terrascope.sample import Sample, SampleImage, SampleMask
 from terrascope.scene import LabelMap, Scene
 from terrascope.sources.synthetic import make_sample as generate
-from terrascope.training.examples import known_pixels, make_example, prepare_prompt, show_images, written_text
+from terrascope.training.examples import known_pixels, make_example, show_images, written_text
 from tests.model.conftest import Loaded, make_tiny
 
 TEXT = "<think>The water: Image: 2 [SEG] It covers 50%. The tree: Image: 1 [SEG][SEG] So A.</think><answer>A</answer>"
@@ -105,20 +105,6 @@ def test_the_prompt_is_the_one_that_inference_asks(
     assert example.prompt.num_options == expected.num_options == len(options)
     assert (example.prompt.images, example.prompt.modalities) == (expected.images, expected.modalities)
     assert (expected.input_ids == tiny[0].config.vlm_config.image_token_id).sum() == 16 * len(scene.observations)
-
-
-@pytest.mark.parametrize("style", ["described", "plain"])
-@pytest.mark.parametrize("shown", ["all", "optical"])
-def test_a_prompt_is_prepared_in_short_as_in_full(chip: Any, style: str, shown: str) -> None:
-    _, processor = make_tiny()
-    processor.system_prompt, processor.prompt_style, processor.prompt_modalities = "Answer in [SEG].", style, shown
-    facts = replace(processor.describe(chip.scene), num_tokens=37, dates=("2020-01-02", None))
-    short = prepare_prompt(processor, facts, "Is <b> water?\n", ("no", "yes"))
-    full = processor.prepare_prompt(facts, "Is <b> water?\n", ("no", "yes"))
-    assert torch.equal(short.input_ids, full.input_ids)
-    assert torch.equal(short.question, full.question)
-    assert short.question.sum() > 5
-    assert (short.num_options, short.images, short.modalities) == (2, full.images, full.modalities)
 
 
 def test_every_seg_has_its_mask_its_pair_and_its_class(tiny: Loaded, chip: Any) -> None:

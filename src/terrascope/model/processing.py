@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -286,8 +287,10 @@ class TerraScopeProcessor(ProcessorMixin):
         if len(options) == 1 or len(options) > len(LETTERS):
             raise QuestionError(f"{len(options)} choices given: give 2 to {len(LETTERS)}, or none")
         facts, images = facts.shown_by(self.prompt_modalities)
+        # One token for each image stands for all of them: tokenizers cut at it before anything else, and what a prompt
+        # costs does not grow with its images.
         before, token, after = self.image_marks
-        image = before + token * facts.num_tokens + after
+        image = before + token + after
         lines = _describe(facts, image) if self.prompt_style == "described" else [image] * facts.num_images
         asked = "\n".join([question.strip(), *(f"{LETTERS[i]}. {text}" for i, text in enumerate(options))])
         is_turn = self.prompt_style == "described" and self.system_prompt
@@ -303,6 +306,12 @@ class TerraScopeProcessor(ProcessorMixin):
         start = text.index(content) + len(content) - len(asked)
         encoded = self.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
         inside = [start <= low and high <= start + len(asked) and low < high for low, high in encoded["offset_mapping"]]
+        ids = np.array(encoded["input_ids"])
+        repeats = np.where(ids == self.tokenizer.convert_tokens_to_ids(token), facts.num_tokens, 1)
         return Prompt(
-            torch.tensor(encoded["input_ids"]), torch.tensor(inside), len(options), images, self.prompt_modalities
+            torch.from_numpy(ids.repeat(repeats)),
+            torch.from_numpy(np.array(inside).repeat(repeats)),
+            len(options),
+            images,
+            self.prompt_modalities,
         )

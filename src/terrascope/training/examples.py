@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -103,7 +103,7 @@ def assemble_example(
             f"{width} x {height}; give the source with the options that the data set was built with"
         )
     try:
-        prompt = prepare_prompt(processor, facts, sample.question, sample.options)
+        prompt = processor.prepare_prompt(facts, sample.question, sample.options)
     except QuestionError as error:
         raise SampleError(f"sample {sample.id}: {error}") from None
     text = written_text(sample, reasoning) + processor.tokenizer.eos_token
@@ -199,19 +199,3 @@ def decode_masks(sample: Sample) -> tuple[Tensor, ...]:
         except SceneError as error:
             raise SampleError(f"sample {sample.id}: mask {number + 1}: {error}") from None
     return tuple(masks)
-
-
-def prepare_prompt(processor: TerraScopeProcessor, facts: SceneFacts, question: str, options: Sequence[str]) -> Prompt:
-    """`processor.prepare_prompt`, in a time that does not depend on the number of visual tokens.
-
-    Tokenizers cut at the image token before anything else: one for each image stands for all of them.
-    """
-    one_each = processor.prepare_prompt(replace(facts, num_tokens=1), question, options)
-    ids, is_question = one_each.input_ids.numpy(), one_each.question.numpy()
-    is_image = ids == processor.tokenizer.convert_tokens_to_ids(processor.image_marks[1])
-    repeats = np.where(is_image, facts.num_tokens, 1)
-    return replace(
-        one_each,
-        input_ids=torch.from_numpy(ids.repeat(repeats)),
-        question=torch.from_numpy(is_question.repeat(repeats)),
-    )

@@ -18,7 +18,7 @@ from terrascope.output import written_whole
 from terrascope.sample import Sample
 from terrascope.terracot.store import Store
 from terrascope.trace import parse, resolve_images
-from terrascope.training.examples import Reasoning, Shown, decode_masks, prepare_prompt, written_text
+from terrascope.training.examples import Reasoning, Shown, decode_masks, written_text
 
 FORM = "terrascope-lengths/1"
 
@@ -69,7 +69,7 @@ class Lengths:
     def num_positions(self, sample: Sample) -> int:
         """Positions of a sample."""
         facts = facts_of(self.processor, sample, self.shown)
-        prompt = prepare_prompt(self.processor, facts, sample.question, sample.options)
+        prompt = self.processor.prepare_prompt(facts, sample.question, sample.options)
         text = written_text(sample, self.reasoning) + self.processor.tokenizer.eos_token
         num_text = len(self.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
         num = len(prompt.input_ids) + num_text
