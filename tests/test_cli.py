@@ -138,15 +138,6 @@ def test_demo_asks_a_generated_scene(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert str(tmp_path / "demo" / "overlay.png") in out
 
 
-def test_train_nano_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[list[str]] = []
-    training = types.ModuleType("terrascope.training")
-    training.nano = types.SimpleNamespace(main=lambda arguments: seen.append(list(arguments)))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "terrascope.training", training)
-    assert invoke("train", "nano", "--steps", "3", "--help")[0] == 0
-    assert seen == [["--steps", "3", "--help"]]
-
-
 def test_version() -> None:
     assert invoke("--version") == (0, f"terrascope {cli.__version__}\n", "")
 

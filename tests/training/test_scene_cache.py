@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,20 +91,22 @@ def test_a_file_that_is_not_whole_is_made_anew_and_said(
     prepared: PreparedScene,
     tmp_path: Path,
     damage: str,
-    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        scene_cache, "_log", types.SimpleNamespace(warning=lambda text, *told: said.append(text % told))
+    )
     cache = SceneCache(tmp_path, processor)
     cache.get("synthetic/0", SOURCE, lambda: prepared)
     path = cache.path_of("synthetic/0", SOURCE)
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[:-100], "empty": b"", "other": b"\x02\0\0\0\0\0\0\0{}"}[damage])
-    with caplog.at_level(logging.WARNING):
-        assert_same(cache.get("synthetic/0", SOURCE, lambda: prepared), prepared)
-    assert str(path) in caplog.text and "made anew" in caplog.text
+    assert_same(cache.get("synthetic/0", SOURCE, lambda: prepared), prepared)
+    assert len(said) == 1 and str(path) in said[0] and "made anew" in said[0]
     assert path.read_bytes() == whole
-    caplog.clear()
     assert_same(cache.get("synthetic/0", SOURCE, lambda: pytest.fail("kept")), prepared)
-    assert not caplog.text
+    assert len(said) == 1
 
 
 def test_a_failure_leaves_no_file(processor: TerraScopeProcessor, tmp_path: Path) -> None:
