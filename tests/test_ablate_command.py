@@ -24,16 +24,21 @@ def call(*words: str) -> Any:
 class Made:
     """Stands for the making of a table: keeps the setup, and finds what it is told."""
 
-    def __init__(self, *, num_rows: int = 1) -> None:
+    def __init__(self, *, num_rows: int = 1, is_whole: bool = False) -> None:
         macro = Interval(mean=0.5, low=0.25, high=0.75, num=8)
         self.rows = [SimpleNamespace(name="mask", macro=macro)] * num_rows
+        self.is_whole = is_whole
         self.setup: Setup | None = None
 
     def __call__(self, name: str, setup: Setup, **how: Any) -> Any:
         self.setup = setup
-        failures = (Failure(what="training box", seed=1, reason="memory ran out"),)
+        failures = () if self.is_whole else (Failure(what="training box", seed=1, reason="memory ran out"),)
         return SimpleNamespace(
-            rows=self.rows, failures=failures, order=Order(num_same=2, num_reversed=1, num_open=0), name=name
+            rows=self.rows,
+            failures=failures,
+            order=Order(num_same=2, num_reversed=1, num_open=0),
+            name=name,
+            has_few_places=False,
         )
 
 
@@ -44,7 +49,8 @@ def test_what_is_typed_is_the_setup_and_what_was_found_is_told(monkeypatch: pyte
         "2", "--data", "store", "--read", "floods=DIR", "--start", "tiny", "--out", str(tmp_path), "--seeds", "2",
         "--steps", "5", "--questions", "9", "--set", "batch_size=4", "--set", "seed=3", "--choice", "nearest",
     )  # fmt: skip
-    assert result.exit_code == 0
+    # One training has failed.
+    assert result.exit_code == 1
     assert made.setup == Setup(
         store=Path("store"), roots={"floods": "DIR"}, start="tiny", out=tmp_path, num_seeds=2, steps=5,
         num_questions=9, overrides=["batch_size=4", "seed=3"], choice="nearest",
@@ -56,8 +62,15 @@ def test_what_is_typed_is_the_setup_and_what_was_found_is_told(monkeypatch: pyte
 
 
 def test_without_a_single_judged_run_it_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(ablating, "ablate", Made(num_rows=0))
+    monkeypatch.setattr(ablating, "ablate", Made(num_rows=0, is_whole=True))
     assert call("2", "--data", "store", "--out", str(tmp_path)).exit_code == 1
+
+
+def test_with_every_run_judged_it_ends_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = Made(is_whole=True)
+    monkeypatch.setattr(ablating, "ablate", made)
+    assert call("2", "--data", "store", "--out", str(tmp_path)).exit_code == 0
+    assert made.setup is not None and made.setup.num_seeds == 3
 
 
 def test_the_list_needs_nothing_else() -> None:
@@ -65,6 +78,8 @@ def test_the_list_needs_nothing_else() -> None:
     assert result.exit_code == 0
     assert "K: Optical and SAR: what is encoded, and what is fed back (Table K)" in result.output
     assert "costs 18 trainings" in result.output
+    for words in (("--list", "--seeds", "2"), ("--seeds", "2", "--list")):
+        assert "costs 12 trainings and 12 times optical and SAR pairs, with 2 seeds" in call(*words).output
 
 
 def test_an_unknown_table_and_a_missing_data_set_are_told(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from terrascope import cli, train_commands
-from terrascope.training import run
+from terrascope.training import nano, run
+from terrascope.training.nano import NanoRecipe
 from terrascope.training.recipe import Recipe
 
 
@@ -98,11 +98,40 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
     assert said == ["error: training needs the package peft: pip install 'terrascope-eo[train]'"]
 
 
-def test_nano_still_takes_its_own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[list[str]] = []
-    nano = types.SimpleNamespace(main=lambda arguments: seen.append(list(arguments)))
-    training = types.ModuleType("terrascope.training")
-    training.nano = nano  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "terrascope.training", training)
-    assert invoke("nano", "--out", "x", "--help")[0] == 0
-    assert seen == [["--out", "x", "--help"]]
+def test_nano_is_made_with_what_is_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def make(folder: Path, store: Path, read: dict[str, str], recipe: NanoRecipe, **named: Any) -> Path:
+        asked.append((folder, store, read, recipe, named["chips"], named["start"]))
+        return folder / "nano"
+
+    monkeypatch.setattr(nano, "train", make)
+    out, data = tmp_path / "out", tmp_path / "data"
+    code, printed, _ = invoke(
+        "nano", "--out", str(out), "--data", str(data), "--read", "synthetic=8", "--read", "ombria=a,b=c",
+        "--chips", str(tmp_path), "--start", "nano", "--size", "language_steps=5", "--size", "vocabulary=300",
+    )  # fmt: skip
+    assert (code, printed) == (0, f"the checkpoint lies in {out / 'nano'}\n")
+    recipe = NanoRecipe(language_steps=5, vocabulary=300)
+    assert asked == [(out, data, {"synthetic": "8", "ombria": "a,b=c"}, recipe, tmp_path, "nano")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--size", "language_steps=many"], "--size language_steps=many: give a stage and a whole number"),
+        (["--size", "steps=3"], "--size steps=3: there is no such stage; choose among num_scenes"),
+        (["--chips", "nowhere"], "nowhere: not a folder; --chips names the folder that holds hls-worldcover"),
+        (["--read", "synthetic"], "--read synthetic: give the name of a source and its folder, as NAME=DIR"),
+        ([], "data/manifest.json: not found; give the folder of a data set"),
+    ],
+)
+def test_nano_refuses_in_a_sentence(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out, data = tmp_path / "out", tmp_path / "data"
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["train", "nano", "--out", str(out), "--data", str(data), *arguments])
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out) == (2, "") and said in printed.err and printed.err.count("\n") == 1
+    assert not out.exists()

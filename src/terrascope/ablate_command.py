@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,12 +17,15 @@ from terrascope.train_commands import NEEDED
 app = typer.Typer()
 
 
-def _list_tables(wanted: bool) -> None:
-    if wanted:
+def _list_tables(context: typer.Context, parameter: typer.CallbackParam, value: Any) -> Any:
+    """Print the list once both `--list` and `--seeds` are known, in whichever order they stand."""
+    known = {**context.params, parameter.name: value}
+    if known.get("listed") and "seeds" in known:
         from terrascope.training.ablations.tables import list_tables
 
-        typer.echo(list_tables())
+        typer.echo(list_tables(known["seeds"]))
         raise typer.Exit
+    return value
 
 
 @app.command()
@@ -44,7 +47,17 @@ def ablate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Another value for a setting of all trainings."),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="NUMBER", help="Trainings of each kind.")] = 3,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds",
+            min=1,
+            metavar="NUMBER",
+            callback=_list_tables,
+            is_eager=True,
+            help="Trainings of each kind.",
+        ),
+    ] = 3,
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, metavar="NUMBER", help="Of each training; else the recipe's.")
     ] = None,
@@ -62,7 +75,7 @@ def ablate(
         int, typer.Option("--budget", min=1, metavar="NUMBER", help="Positions that may follow a prompt.")
     ] = 1024,
     device: Device = "auto",
-    _: Annotated[
+    listed: Annotated[
         bool,
         typer.Option(
             "--list", callback=_list_tables, is_eager=True, help="Say what each table does, and what it costs."
@@ -77,6 +90,7 @@ def ablate(
 
     with Waiting("preparing") as waiting:
         from terrascope.training.ablations.ablate import ablate as make_table
+        from terrascope.training.ablations.report import percent_or_mean
         from terrascope.training.ablations.runs import Setup
 
         setup = Setup(
@@ -100,11 +114,10 @@ def ablate(
     for failure in finding.failures:
         typer.echo(f"failed: {failure.what}, seed {failure.seed}: {failure.reason}", err=True)
     for row in finding.rows:
-        typer.echo(
-            f"{row.name}: {100 * row.macro.mean:.1f} % ({100 * row.macro.low:.1f} to {100 * row.macro.high:.1f})"
-        )
+        typer.echo(f"{row.name}: {percent_or_mean(row.macro)}")
     if finding.order.verdict is not None:
-        typer.echo(f"the paper's order is reproduced: {finding.order.verdict}")
+        few = " (too few places to tell)" if finding.has_few_places else ""
+        typer.echo(f"the paper's order is reproduced: {finding.order.verdict}{few}")
     typer.echo(str(out / "tables" / table / "table.md"))
-    if not finding.rows:
+    if finding.failures or not finding.rows:
         raise typer.Exit(1)

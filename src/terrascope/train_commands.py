@@ -92,7 +92,7 @@ def run(
         chosen = load_recipe(recipe, [*_named(data, read), *(change or ())])
         result = run_recipe(chosen, out, resume=resume, tell=tell, progress=advance)
     if os.environ.get("RANK", "0") == "0":
-        typer.echo(f"{result.model}: trained in {result.num_steps:,} steps")
+        typer.echo(f"{result.model}: trained in {result.num_steps:,} step{'s' * (result.num_steps != 1)}")
 
 
 @app.command("nano")

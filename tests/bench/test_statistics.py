@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from terrascope.bench.statistics import (
+    MIN_GROUPS,
     NUM_RESAMPLES,
     Interval,
     bootstrap,
@@ -144,9 +145,31 @@ def test_a_correlation_of_few_places_is_no_surer_for_many_questions() -> None:
     assert often.r == pytest.approx(once.r) and often.num == 360
     assert once.p is not None and often.p == pytest.approx(once.p, abs=0.1) and often.p > 0.05
     assert stats.pearsonr(np.repeat(ious, 30), np.repeat(rights, 30)).pvalue < often.p / 2
-    # Whatever is drawn, the two go together.
-    line = correlate([0.1, 0.2, 0.3, 0.4], [1.0, 2.0, 3.0, 4.0], ["a", "b", "c", "d"])
-    assert (line.r, line.p) == (pytest.approx(1.0), pytest.approx(2 / (NUM_RESAMPLES + 1), rel=0.05))
+    # All fifteen groups add to the covariance: of all tosses only two are as far from zero.
+    line = correlate(list(range(15)), list(range(15)))
+    assert (line.r, line.p) == (pytest.approx(1.0), pytest.approx(1 / (NUM_RESAMPLES + 1), abs=0.002))
+
+
+def test_fewer_groups_than_needed_have_no_p_value() -> None:
+    values, other = [0.1, 0.2, 0.3, 0.4] * MIN_GROUPS, [1.0, 2.0, 3.0, 5.0] * MIN_GROUPS
+    places = [f"p{number % MIN_GROUPS}" for number in range(len(values))]
+    few = ["p0" if place == "p1" else place for place in places]
+    enough, too_few = correlate(values, other, places), correlate(values, other, few)
+    assert (enough.p, too_few.p) == (pytest.approx(0.0, abs=0.01), None)
+    assert too_few.r == enough.r == pytest.approx(stats.pearsonr(values, other).statistic)
+
+
+@pytest.mark.parametrize("num_places", [MIN_GROUPS, 15, 40])
+def test_what_is_unrelated_is_seldom_taken_for_related(num_places: int) -> None:
+    """One to eleven pairs a place, which have something in common on either side, but not with each other."""
+    rng, num_taken, num_trials = np.random.default_rng(num_places), 0, 600
+    for trial in range(num_trials):
+        places = np.repeat(np.arange(num_places), rng.integers(1, 12, num_places))
+        first, second = (rng.normal(size=num_places)[places] + rng.normal(size=len(places)) for _ in range(2))
+        found = correlate(first.tolist(), second.tolist(), [str(place) for place in places], seed=trial)
+        assert found.p is not None
+        num_taken += found.p < 0.05
+    assert 0.025 < num_taken / num_trials < 0.08
 
 
 @pytest.mark.parametrize(("first", "second"), [([], []), ([0.5], [1.0]), ([0.1, 0.2, 0.3], [1.0, 1.0, 1.0])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from terrascope.errors import RecipeError
+from terrascope.errors import OutputError, RecipeError
 from terrascope.landcover import TERRASCOPE
 from terrascope.model import nano as sizes
 from terrascope.model.checkpoint import load
@@ -67,7 +68,7 @@ def run(patch: pytest.MonkeyPatch, chips: Path, store: Path, tmp_path_factory: p
 
 def test_every_stage_leaves_its_result(run: Path) -> None:
     assert {path.name for path in run.iterdir()} == {
-        "pool", "sam.pt", "vision.pt", "tokenizer", "scenes", "language", "states", "grounding", "nano",
+        "made_of.json", "pool", "sam.pt", "vision.pt", "tokenizer", "scenes", "language", "states", "grounding", "nano",
     }  # fmt: skip
 
 
@@ -165,3 +166,17 @@ def test_sizes_that_there_are_not_are_refused(sizes: dict[str, int], told: str) 
     with pytest.raises(RecipeError, match=told):
         sized(sizes)
     assert sized({"language_steps": 5}) == NanoRecipe(language_steps=5)
+
+
+def test_a_run_of_other_sizes_or_samples_is_refused(run: Path, store: Path, chips: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.parquet"
+    write_store(other, samples_of(SOURCE.read("5")))
+    for recipe, samples, told in [
+        (replace(RECIPE, language_steps=3), store, "the run there has language_steps 2, not 3; give another --out"),
+        (RECIPE, other, "the run there has data '"),
+    ]:
+        with pytest.raises(RecipeError, match=told):
+            train(run, samples, READ, recipe, chips=chips)
+    (tmp_path / "pool").mkdir()
+    with pytest.raises(OutputError, match=r"holds pool, but no made_of\.json of a run; give another --out"):
+        train(tmp_path, store, READ, RECIPE, chips=chips)

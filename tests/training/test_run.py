@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +19,10 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from terrascope.errors import RecipeError, SampleError, TrainingError
+from terrascope.errors import ModelError, OutputError, RecipeError, SampleError, TrainingError
 from terrascope.model import TerraScope
 from terrascope.training import run
-from terrascope.training.recipe import Recipe, load_recipe
+from terrascope.training.recipe import Recipe, load_recipe, write_recipe
 from terrascope.training.run import run_recipe
 from tests.model.conftest import make_tiny
 from tests.training.made_store import SIZE, SOURCE, made_samples, write_store
@@ -96,7 +98,7 @@ def test_a_run_leaves_its_recipe_its_log_and_its_curves(tiny_folder: Path, store
     shown: list[tuple[int, int, str]] = []
     result = run_recipe(recipe, tmp_path, progress=lambda *what: shown.append(what))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "checkpoints", "log.jsonl", "model", "recipe.yaml", "tensorboard",
+        "checkpoints", "data.json", "log.jsonl", "model", "recipe.yaml", "tensorboard",
     ]  # fmt: skip
     assert load_recipe(str(tmp_path / "recipe.yaml")).deciding() == recipe.deciding()
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -151,13 +153,20 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_ends_as_if_it_had_not_been(tiny_folder: Path, store: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
+    tiny_folder: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     recipe = small("nano-stage2", tiny_folder, store, "max_steps=60", "save_every=5", "batch_size=1")
+    # Sums over other numbers of threads differ in their last bits.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    request.addfinalizer(lambda: torch.set_num_threads(num_threads))
     run_recipe(recipe, tmp_path / "a")
-    run.write_recipe(recipe, tmp_path / "recipe.yaml")
+    write_recipe(recipe, tmp_path / "recipe.yaml")
     command = [sys.executable, "-m", "terrascope", "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "b")]
     process = subprocess.Popen(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        command, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     deadline = time.monotonic() + 300
@@ -229,3 +238,98 @@ def test_a_model_in_hand_is_trained_by_its_settings(store: Path, tmp_path: Path)
     result = run_recipe(recipe, tmp_path, model=model, processor=processor)
     assert not torch.equal(before, model.sam.mask_decoder.output_hypernetworks_mlps[0].proj_in.weight)
     assert TerraScope.from_pretrained(str(result.model)).model.config.max_masked_tokens == 3
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_folder: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that has ended; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("finished")
+    told: list[str] = []
+    run_recipe(small("nano-stage1", tiny_folder, store), folder, tell=told.append)
+    # The referring samples of the split train, two at a time.
+    assert any(one.startswith("2 steps, 0.") and one.endswith(" epochs of the samples") for one in told), told
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "resume", "error", "said"),
+    [
+        (["model={out}/model"], False, RecipeError, "model lies in the run that --no-resume removes"),
+        (["settings.interleav=box"], False, ModelError, "unknown setting 'interleav'"),
+        (["settings.interleave=bo"], False, ModelError, "interleave"),
+        (["read={{}}"], False, SampleError, "scenes of synthetic are needed"),
+        (["store={out}/none"], False, SampleError, "none"),
+        (["evaluate.split=test"], False, SampleError, "no sample is left"),
+        (["objective.alignment=1"], False, RecipeError, "which only terrascope train nano has; give 0"),
+        (["deepspeed=zero2"], False, RecipeError, "the package deepspeed is not installed"),
+        (["fsdp=nosuch.json"], False, RecipeError, "fsdp: nosuch.json is no file; give one, or a name among zero2"),
+        (["overall_batch=3"], False, RecipeError, "overall_batch is 3"),
+        (["seed=5"], True, RecipeError, "the run there has seed 0, not 5"),
+        (["store={one}"], True, RecipeError, "other samples than the run in"),
+    ],
+)
+def test_what_is_refused_costs_an_earlier_run_nothing(
+    changes: list[str], resume: bool, error: type[Exception], said: str,
+    finished: Path, tiny_folder: Path, store: Path, tmp_path: Path,
+) -> None:  # fmt: skip
+    one = tmp_path / "one.parquet"
+    write_store(one, [replace(sample, level="referring") for sample in made_samples(1) if sample.level == "L1"])
+    before = files_of(finished)
+    recipe = small("nano-stage1", tiny_folder, store, *(text.format(out=finished, one=one) for text in changes))
+    with pytest.raises(error) as caught:
+        run_recipe(recipe, finished, resume=resume)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert files_of(finished) == before
+
+
+def test_what_was_refused_may_be_corrected(tiny_folder: Path, store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="interleav"):
+        run_recipe(small("nano-stage1", tiny_folder, store, "settings.interleav=box"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    run_recipe(small("nano-stage1", tiny_folder, store, "settings.interleave=box"), tmp_path / "new")
+    assert (tmp_path / "new" / "model").is_dir()
+
+
+def test_the_same_samples_may_lie_elsewhere(finished: Path, tiny_folder: Path, store: Path, tmp_path: Path) -> None:
+    moved = shutil.copy(store, tmp_path / "moved.parquet")
+    told: list[str] = []
+    run_recipe(small("nano-stage1", tiny_folder, Path(moved)), finished, tell=told.append)
+    assert f"going on after step {STEPS}" in told
+
+
+@pytest.mark.parametrize("name", ["model", "checkpoints", "tensorboard", "log.jsonl"])
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_folder_that_is_no_run_is_left_alone(
+    name: str, resume: bool, tiny_folder: Path, store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine").write_text("kept")
+    with pytest.raises(OutputError, match=f"holds {name}, but no recipe.yaml of a run; give another --out"):
+        run_recipe(small("nano-stage1", tiny_folder, store), tmp_path, resume=resume)
+    assert files_of(tmp_path) == {f"{name}/mine": b"kept"}
+
+
+def test_a_finished_run_without_checkpoints_is_not_begun_anew(
+    finished: Path, tiny_folder: Path, store: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(RecipeError, match="has ended and its checkpoints are gone; give another --out, or --no-resume"):
+        run_recipe(small("nano-stage1", tiny_folder, store), copy)
+    assert (copy / "model" / "model.safetensors").is_file()
+
+
+def test_a_model_that_cannot_be_written_is_not_half_there(tmp_path: Path) -> None:
+    model, processor = make_tiny()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"model: cannot be written \(.*\); "):
+            run.save_model(model, processor, Recipe(stage="all"), tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []

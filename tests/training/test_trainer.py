@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import TrainerCallback
 
-from terrascope.errors import RecipeError, SampleError, TrainingError
+from terrascope.errors import OutputError, RecipeError, SampleError, TrainingError
 from terrascope.training.process_batches import ProcessBatches
 from terrascope.training.trainer import TRAINED, count_targets, parameter_groups, part_of
 from tests.training.fake_training import (
@@ -164,7 +165,7 @@ def test_the_rate_rises_over_the_warm_up_and_falls_by_a_cosine(tmp_path: Path) -
     trainer = make_trainer(tmp_path, batch_size=2, max_steps=10, optimizer={"learning_rate": 1.0e-3, "warmup": 0.3})
     trainer.train()
     rates = [line["learning_rate"] for line in trainer.state.log_history]
-    assert rates[:4] == pytest.approx([0, 1e-3 / 3, 2e-3 / 3, 1e-3])
+    assert rates[:4] == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3, 1e-3])
     # Half way down, 3.5 of 7 steps after the warm-up, lies between these two.
     assert rates[6] > 0.5e-3 > rates[7]
     assert rates[4:] == sorted(rates[4:], reverse=True)
@@ -262,3 +263,52 @@ def test_the_data_set_is_told_the_epoch_also_where_a_run_goes_on(tmp_path: Path)
     resumed = make_trainer(tmp_path, max_steps=8)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-7"))
     assert (trainer.train_dataset.epochs, resumed.train_dataset.epochs) == ([0, 1], [1])
+
+
+def test_one_step_moves_the_weights(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, max_steps=1)
+    before = weights_of(trainer)
+    trainer.train()
+    assert trainer.state.log_history[0]["learning_rate"] == 0.05
+    assert not torch.equal(before["seg_projection.weight"], weights_of(trainer)["seg_projection.weight"])
+
+
+def test_what_the_last_step_has_spoilt_is_not_kept(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, max_steps=1, optimizer={"learning_rate": 1e30, "clip": 0})
+    with pytest.raises(TrainingError) as caught:
+        trainer.train()
+    assert str(caught.value) == (
+        "step 1: the language loss after it is not finite; give a lower learning rate or precision=fp32 "
+        "(there is no checkpoint yet)"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
+    class Spoil(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 4:
+                kwargs["model"].seg_projection.bias.data.fill_(float("nan"))
+
+    trainer = make_trainer(tmp_path, max_steps=6, save_every=2, callbacks=[Spoil()])
+    with pytest.raises(
+        TrainingError, match=r"^step 4: the weights seg_projection\.bias are not finite; .*checkpoint-2"
+    ):
+        trainer.train()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+
+
+# The weights, which safetensors writes, need 700 bytes; the optimizer's state, which torch writes, some thousands.
+@pytest.mark.parametrize("num_bytes", [500, 1500])
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path: Path, num_bytes: int) -> None:
+    trainer = make_trainer(tmp_path, max_steps=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        with pytest.raises(OutputError) as caught:
+            trainer.train()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value).startswith(f"{tmp_path}: a checkpoint cannot be written (")
+    assert "; make room, and run it again to go on" in str(caught.value) and "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

@@ -74,7 +74,7 @@ class Grounding:
         num_surplus, num_damaged: masks of the run that count nothing.
         iou: mean over questions, each the mean over its true masks; mask_iou: mean over true masks.
         right_iou, wrong_iou: mean IoU of the questions that were answered right and wrong.
-        correlation: of IoU and rightness over questions, its p value from drawing places; by_task: within each task.
+        correlation: of IoU and rightness over questions, its p value over places; by_task: within each task.
         tasks: mean IoU of the questions of each task.
         by_share: mean IoU of the true masks from each of `SHARES` up to the next.
     """

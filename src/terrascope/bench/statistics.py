@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 NUM_RESAMPLES = 1000
 
+MIN_GROUPS = 10
+"""With fewer groups (places) nothing is concluded: what is drawn of so few hardly differs from one draw to the next."""
+
 _RESAMPLES_AT_ONCE = 100
 
 
@@ -34,7 +37,8 @@ NOTHING = Interval(mean=math.nan, low=math.nan, high=math.nan, num=0)
 
 @dataclass(frozen=True, kw_only=True)
 class Correlation:
-    """Pearson's r of `num` pairs and its two-sided p value, from drawing groups; None where one side never changes."""
+    """Pearson's r of `num` pairs and its two-sided p value, by group; no r where one side never changes, and no p of
+    fewer than `MIN_GROUPS` groups."""
 
     r: float | None
     p: float | None
@@ -64,7 +68,7 @@ def resample_means(
     return means[0], means[1:]
 
 
-def _resample_sums(columns: NDArray[np.float64], groups: Sequence[str] | range, seed: int) -> NDArray[np.float64]:
+def _resample_sums(columns: NDArray[np.float64], groups: Sequence[str], seed: int) -> NDArray[np.float64]:
     """Sums of columns `[num_values, num_columns]`, as they are and in every resample: `[1 + NUM_RESAMPLES, ...]`."""
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
     num_groups = int(numbers.max()) + 1
@@ -139,7 +143,11 @@ def mcnemar_p(gains: Sequence[int], groups: Sequence[str]) -> float:
 def correlate(
     first: Sequence[float], second: Sequence[float], groups: Sequence[str] | None = None, *, seed: int = 0
 ) -> Correlation:
-    """Pearson's r between two lists of equal length; its p value comes from resampling whole groups.
+    """Pearson's r between two lists of equal length, with a p value for which groups, not pairs, are what is drawn.
+
+    Where the two are unrelated, what a group adds to their covariance could as well have the other sign: p is the share
+    of tosses of all signs (and the data themselves) whose sum is as far from zero. Unlike the share of resamples beyond
+    zero it holds its level from `MIN_GROUPS` groups on, of whatever sizes.
 
     Args:
         groups: of each pair, as its place; None where each is a group of its own.
@@ -147,11 +155,13 @@ def correlate(
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return Correlation(r=None, p=None, num=len(first))
     one, other = (np.asarray(values, np.float64) - np.mean(values) for values in (first, second))
-    columns = np.stack([np.ones_like(one), one, other, one * one, other * other, one * other], axis=1)
-    sums = _resample_sums(columns, groups or range(len(one)), seed)
-    num, sum_one, sum_other, squares_one, squares_other, products = sums.T
-    # In a resample that draws the same values again and again, r has no value.
-    spreads = (squares_one - sum_one**2 / num) * (squares_other - sum_other**2 / num)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r = (products - sum_one * sum_other / num) / np.sqrt(np.where(spreads > 1e-12 * num**2, spreads, np.nan))
-    return Correlation(r=float(r[0]), p=bootstrap_p(r[1:]), num=len(first))
+    products = one * other
+    r = float(products.sum() / np.sqrt((one * one).sum() * (other * other).sum()))
+    numbers = np.unique(np.asarray(groups or range(len(one))), return_inverse=True)[1]
+    of_group = np.bincount(numbers, weights=products)
+    if len(of_group) < MIN_GROUPS:
+        return Correlation(r=r, p=None, num=len(first))
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), (NUM_RESAMPLES, len(of_group)))
+    # Sums that are equal but for rounding are as far from zero.
+    is_as_far = np.abs(signs @ of_group) >= abs(of_group.sum()) - 1e-9 * np.abs(of_group).sum()
+    return Correlation(r=r, p=float((is_as_far.sum() + 1) / (NUM_RESAMPLES + 1)), num=len(first))

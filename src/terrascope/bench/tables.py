@@ -192,10 +192,12 @@ def share_titles() -> list[str]:
 
 
 def correlation_text(correlation: Correlation) -> str:
-    """`0.61 (p < 0.001)`."""
+    """`0.61 (p < 0.001)`; without a p, r alone."""
     r, p = correlation.r, correlation.p
-    if r is None or p is None:
+    if r is None:
         return "-"
+    if p is None:
+        return f"{r:.2f}"
     return f"{r:.2f} (p < 0.001)" if p < 0.001 else f"{r:.2f} (p = {p:.3f})"
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 NUM_POINTS = 12_544
 """Points per mask of the paper's predecessors (112 x 112)."""
+
+Weight: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""What a term counts; recipes are checked by it."""
 
 _OVERSAMPLING = 3
 _UNCERTAIN_SHARE = 0.75
@@ -29,13 +34,13 @@ class LossWeights:
         edge_pixels: how far "near" reaches, in pixels of the grid on which masks are compared.
     """
 
-    seg_loss_weight: float = 0.5
-    cross_entropy: float = 2.0
-    dice: float = 0.5
-    focal: float = 0.0
-    boundary: float = 0.0
-    focusing: float = 2.0
-    edge_pixels: int = 2
+    seg_loss_weight: Weight = 0.5
+    cross_entropy: Weight = 2.0
+    dice: Weight = 0.5
+    focal: Weight = 0.0
+    boundary: Weight = 0.0
+    focusing: Weight = 2.0
+    edge_pixels: Annotated[int, Field(ge=0)] = 2
 
 
 ENTROPY_FIRST = LossWeights()

@@ -10,14 +10,14 @@ import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from terrascope.errors import RecipeError
+from terrascope.errors import OutputError, RecipeError
 from terrascope.landcover import TERRASCOPE
 from terrascope.model import nano
 from terrascope.model.checkpoint import make_processor
@@ -27,12 +27,17 @@ from terrascope.model.nano_tokenizer import train_tokenizer
 from terrascope.model.processing import TerraScopeProcessor
 from terrascope.model.release.folders import new_folder
 from terrascope.model.terrascope import TerraScope
+from terrascope.output import written_whole
 from terrascope.terracot.store import Store, open_store
 from terrascope.training.dense import MEAN, STD, DenseRecipe, initialize_narrow, pretrain
 from terrascope.training.pool import Pool, build_pool
 from terrascope.training.recipe import Recipe, load_recipe
 from terrascope.training.run import Tell, run_recipe
+from terrascope.training.run_folder import check_same, fingerprint
 from terrascope.training.run_log import Progress
+
+MADE_OF = "made_of.json"
+"""What a run is made of: its sizes, samples and start. The run's folder is for these alone."""
 
 LANGUAGE = (
     "data.max_positions=800",
@@ -104,10 +109,18 @@ def train(
         chips: folder with `hls-worldcover` and `ombria` for the encoders; they see generated scenes only without.
         start: a model whose encoders are trained further; they begin from nothing without.
         tell, progress: as in `run_recipe`.
+
+    Raises:
+        RecipeError: the folder holds a run of other sizes, samples or another start.
+        OutputError: it holds something else, or cannot be written.
+        SampleError: the samples cannot be used.
     """
+    samples_there = open_store(store)
+    _begin(folder, {
+        **asdict(recipe), "data": fingerprint(samples_there), "chips": chips is not None, "start": start,
+    })  # fmt: skip
     if (folder / "nano").exists():
         return folder / "nano"
-    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     build_pool(
         folder / "pool",
@@ -123,7 +136,7 @@ def train(
         }
         for future in [executor.submit(_pretrain, kind, folder, stage, start) for kind, stage in stages.items()]:
             future.result()
-    model, processor = compose(find_tokenizer(folder, open_store(store), recipe.vocabulary))
+    model, processor = compose(find_tokenizer(folder, samples_there, recipe.vocabulary))
     prompts = load_encoders(model, folder)
     samples = [f"store={_quoted(store)}", *(f"read.{name}={_quoted(root)}" for name, root in read.items())]
     samples.append(f"scene_cache={_quoted(folder / 'scenes')}")
@@ -200,6 +213,26 @@ def save(trained: Path, place: Path) -> Path:
         finished.model.save_pretrained(unfinished)
         finished.processor.save_pretrained(unfinished)
     return place
+
+
+def _begin(folder: Path, made_of: dict[str, object]) -> None:
+    """Note what a run is made of, or see that it is what an earlier call has noted."""
+    path = folder / MADE_OF
+    held = next((name for name in ("pool", "sam.pt", "vision.pt", "tokenizer", "nano") if (folder / name).exists()), "")
+    if held and not path.is_file():
+        raise OutputError(f"{folder}: holds {held}, but no {MADE_OF} of a run; give another --out")
+    check_same(
+        path,
+        made_of,
+        lambda name, *two: f"{folder}: the run there has {name} {two[0]!r}, not {two[1]!r}; give another --out",
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); give another --out") from None
+    if not path.is_file():
+        with written_whole(path) as unfinished:
+            unfinished.write_text(json.dumps(made_of, indent=1) + "\n", encoding="utf-8")
 
 
 def _pretrain(kind: str, folder: Path, recipe: DenseRecipe, start: str | None) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,7 +20,7 @@ from terrascope.training.alignment import Distance, modality_gaps, state_gaps
 from terrascope.training.batch import Batch
 from terrascope.training.encoders import SceneEncoders, place_images, split_tokens
 from terrascope.training.examples import Example
-from terrascope.training.losses import ENTROPY_FIRST, LossWeights, language_sum
+from terrascope.training.losses import ENTROPY_FIRST, LossWeights, Weight, language_sum
 from terrascope.training.segmentation import first_images, segmentation_sum
 from terrascope.training.sequence import IGNORED, Target, TrainingSequence, build_sequence, pad_sequences
 
@@ -46,11 +47,11 @@ class ObjectiveSettings:
     """
 
     loss: LossWeights = ENTROPY_FIRST
-    loss_size: int = 128
-    num_points: int | None = None
+    loss_size: Annotated[int, Field(ge=1)] = 128
+    num_points: Annotated[int, Field(ge=1)] | None = None
     injected: Injected = "truth"
-    alignment: float = 0.0
-    modality_alignment: float = 0.0
+    alignment: Weight = 0.0
+    modality_alignment: Weight = 0.0
     modality_distance: Distance = "cosine"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -40,6 +40,11 @@ FREE = (
 """Fields that may differ when a run goes on: none of them changes what is learned."""
 
 
+_Share = Annotated[float, Field(ge=0, lt=1)]
+# What float32 cannot hold, torch refuses in a step.
+_Rate = Annotated[float, Field(gt=0, le=1e30)]
+
+
 class Parts(BaseModel):
     """A model that is composed before it is trained: a preset, or a vision-language model and a mask decoder."""
 
@@ -64,14 +69,14 @@ class OptimizerRecipe(BaseModel):
         clip: largest norm of the gradient; 0 for none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["adam", "adamw"] = "adamw"
-    learning_rate: float = Field(default=1e-5, gt=0)
-    projector_rate: float | None = Field(default=None, gt=0)
-    decoder_rate: float | None = Field(default=None, gt=0)
+    learning_rate: _Rate = 1e-5
+    projector_rate: _Rate | None = None
+    decoder_rate: _Rate | None = None
     weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[_Share, _Share] = (0.9, 0.999)
     warmup: float = Field(default=0.03, ge=0, lt=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     clip: float = Field(default=1.0, ge=0)

@@ -1,7 +1,7 @@
 """A recipe carried out: model, samples, objective and loop put together, and a plain checkpoint at the end.
 
-A run's folder holds `recipe.yaml`, `log.jsonl`, `tensorboard/`, `checkpoints/`, and when it has ended `model/`. Killed
-meanwhile, the same run goes on from its last checkpoint as if nothing had happened.
+A run's folder holds `recipe.yaml`, `data.json`, `log.jsonl`, `tensorboard/`, `checkpoints/`, and when it has ended
+`model/`. Killed meanwhile, the same run goes on from its last checkpoint as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers.utils import logging
 
@@ -25,7 +26,7 @@ from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
 from terrascope.model.release.folders import new_folder
 from terrascope.model.terrascope import TerraScope
-from terrascope.output import check_folder, written_whole
+from terrascope.output import check_folder
 from terrascope.sources import open_source
 from terrascope.sources.chips import Source
 from terrascope.terracot.store import open_store
@@ -33,15 +34,14 @@ from terrascope.training.batch import collate
 from terrascope.training.checkpoints import find_usable, step_of
 from terrascope.training.dataset import DataSettings, TerraCotDataset
 from terrascope.training.objective import Objective
-from terrascope.training.recipe import Recipe, load_recipe, write_recipe
-from terrascope.training.run_log import LOG, TENSORBOARD, Progress, RunLog
+from terrascope.training.recipe import Recipe
+from terrascope.training.run_folder import CHECKPOINTS, MODEL, begin_folder, check_data, check_earlier
+from terrascope.training.run_log import Progress, RunLog
 from terrascope.training.sampler import SceneBatchSampler
 from terrascope.training.stages import freeze_masks, merge_lora, prepare_stage, reasoning_token_ids, trained_parameters
 from terrascope.training.states import SegStateCache
 from terrascope.training.throughput import StepCost
-from terrascope.training.trainer import TerraScopeTrainer
-
-RECIPE, CHECKPOINTS, MODEL = "recipe.yaml", "checkpoints", "model"
+from terrascope.training.trainer import TerraScopeTrainer, check_devices
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Cannot allocate memory", "not enough memory")
 
@@ -91,17 +91,19 @@ def run_recipe(
         progress: called with steps done, all steps, and how it goes.
 
     Raises:
-        RecipeError: the folder holds a run of another recipe, or samples or their scenes are not named.
+        RecipeError: the folder holds a run of another recipe or of other samples, the recipe asks for what is not
+            there, or samples or their scenes are not named.
         ModelError, SampleError, SceneError: the model or the data cannot be used.
-        TrainingError: a loss is not finite, memory ran out, or every checkpoint is damaged.
-        OutputError: the folder cannot be written.
+        TrainingError: a loss or a weight is not finite, memory ran out, or every checkpoint is damaged.
+        OutputError: the folder cannot be written, or what it holds is no run.
     """
     folder, is_main = check_folder(out), int(os.environ.get("RANK", "0")) == 0
     say = tell if tell is not None and is_main else _say_nothing
-    _check_earlier(recipe, folder, resume)
+    check_devices(recipe)
+    if recipe.objective.alignment and class_prompts is None:
+        raise RecipeError("objective.alignment needs prompts of classes, which only terrascope train nano has; give 0")
+    check_earlier(recipe, folder, resume=resume)
     checkpoint = find_usable(folder / CHECKPOINTS, say) if resume else None
-    if is_main:
-        _begin_folder(recipe, folder, keep=checkpoint is not None)
     torch.manual_seed(recipe.seed)
     if model is None or processor is None:
         model, processor = load_model(recipe, say)
@@ -116,7 +118,12 @@ def run_recipe(
     if recipe.gradient_checkpointing:
         _checkpoint_activations(model.vlm)
     data = open_data(recipe, recipe.data, processor, model)
-    batches = _batches(recipe, data)
+    if checkpoint is not None:
+        check_data(folder, data.store)
+    batches, others = _batches(recipe, data), _open_others(recipe, processor, model)
+    # Only now: what is wrong above must not cost an earlier run.
+    if is_main:
+        begin_folder(recipe, folder, data.store, keep=checkpoint is not None)
     objective = Objective(model, recipe.objective, class_prompts=class_prompts, cache_mb=recipe.cache_mb)
     trainer = TerraScopeTrainer(
         objective,
@@ -126,8 +133,8 @@ def run_recipe(
         recipe=recipe,
         folder=folder / CHECKPOINTS,
         cost=StepCost.of(model),
-        others=_open_others(recipe, processor, model),
-        callbacks=[RunLog(folder, is_main=is_main, progress=progress)],
+        others=others,
+        callbacks=[RunLog(folder, is_main=is_main, progress=progress, tell=say)],
     )
     if recipe.state_cache is not None:
         with trainer.accelerator.main_process_first():
@@ -204,7 +211,10 @@ def save_model(
     shutil.rmtree(place, ignore_errors=True)
     logging.disable_progress_bar()
     with new_folder(place) as unfinished:
-        model.save_pretrained(unfinished)
+        try:
+            model.save_pretrained(unfinished)
+        except SafetensorError as error:
+            raise OutputError(f"{place}: cannot be written ({error}); make room, and run it again to go on") from None
         processor.save_pretrained(unfinished)
 
 
@@ -247,35 +257,6 @@ def _known_states(trainer: TerraScopeTrainer, folder: Path) -> SegStateCache:
         with trainer.accelerator.autocast():
             states.collect(trainer.place(batch) for batch in trainer.load(data, batches))
     return states
-
-
-def _check_earlier(recipe: Recipe, folder: Path, resume: bool) -> None:
-    """Refuse to go on with a run of another recipe."""
-    path = folder / RECIPE
-    if not resume or not (folder / CHECKPOINTS).is_dir() or not path.is_file():
-        return
-    earlier = load_recipe(str(path)).deciding()
-    wanted = recipe.deciding()
-    field = next((name for name in wanted if wanted[name] != earlier[name]), None)
-    if field is not None:
-        raise RecipeError(
-            f"{path}: the run there has {field} {earlier[field]!r}, not {wanted[field]!r}; give another --out, or "
-            "--no-resume to begin anew"
-        )
-
-
-def _begin_folder(recipe: Recipe, folder: Path, *, keep: bool) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not keep:
-            for name in (CHECKPOINTS, MODEL, TENSORBOARD):
-                shutil.rmtree(folder / name, ignore_errors=True)
-            (folder / LOG).unlink(missing_ok=True)
-        (folder / CHECKPOINTS).mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}); give another --out") from None
-    with written_whole(folder / RECIPE) as unfinished:
-        write_recipe(recipe, unfinished)
 
 
 def _settle_formats(model: TerraScopeForConditionalGeneration, recipe: Recipe) -> None:

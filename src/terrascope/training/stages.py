@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -35,9 +36,9 @@ class LoraSettings:
             `all` rows of both matrices, as in the released training.
     """
 
-    rank: int = 128
-    alpha: float = 256
-    dropout: float = 0.05
+    rank: Annotated[int, Field(ge=1)] = 128
+    alpha: Annotated[float, Field(gt=0)] = 256
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     targets: Sequence[str] = ATTENTION_AND_MLP
     embeddings: Embeddings = "new"
 

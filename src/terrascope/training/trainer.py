@@ -12,22 +12,27 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-from terrascope.errors import TerraScopeError, TrainingError
+from terrascope.errors import OutputError, RecipeError, TerraScopeError, TrainingError
 from terrascope.training.checkpoints import finish_checkpoint, list_checkpoints, staging_folder
 from terrascope.training.process_batches import ProcessBatches
+from terrascope.training.schedule import rate_share
 from terrascope.training.throughput import StepCost, peak_flops
 
 if TYPE_CHECKING:
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
 TRAINED = "trained.safetensors"
 """The parameters that move, in a checkpoint."""
 
-_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+_TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "inline_container", "iostream error")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,12 +235,33 @@ class TerraScopeTrainer(Trainer):
 
     def _say_infinite(self, what: str, batch: Batch) -> str:
         samples = ", ".join(example.sample_id for example in batch.examples)
+        return self._say_lower(f"step {self.step}: {what} is not finite, on the samples {samples}")
+
+    def _say_lower(self, fault: str) -> str:
         last = list_checkpoints(self.folder)
         kept = f"the last checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
-        return (
-            f"step {self.step}: {what} is not finite, on the samples {samples}; give a lower learning rate or "
-            f"precision=fp32 ({kept})"
-        )
+        return f"{fault}; give a lower learning rate or precision=fp32 ({kept})"
+
+    def _check_trained(self) -> None:
+        """Refuse to keep what the last step has spoilt: no later loss would show it.
+
+        Raises:
+            TrainingError: a weight is not finite, or after the last step of all, the loss of its samples.
+        """
+        step = self.state.global_step
+        spoilt = next((name for name, weight in _trained(self.model) if not torch.isfinite(weight).all()), None)
+        if spoilt is not None:
+            raise TrainingError(self._say_lower(f"step {step}: the weights {spoilt} are not finite"))
+        if step < self.state.max_steps:
+            return
+        was_training = self.model.training
+        self.model.eval()
+        with torch.no_grad(), self.accelerator.autocast():
+            losses = self.model(self._last)
+        self.model.train(was_training)
+        for name, (value, _) in _parts(losses).items():
+            if not math.isfinite(float(value)):
+                raise TrainingError(self._say_lower(f"step {step}: the {name} loss after it is not finite"))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "train_runtime" in logs:
@@ -301,6 +327,7 @@ class TerraScopeTrainer(Trainer):
         super()._maybe_log_save_evaluate(*given, **named)
 
     optimizer: Any
+    lr_scheduler: Any
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -310,9 +337,26 @@ class TerraScopeTrainer(Trainer):
             self.optimizer = kind(groups, lr=settings.learning_rate, betas=settings.betas)
         return self.optimizer
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if self.lr_scheduler is None:
+            share = partial(
+                rate_share,
+                num_steps=num_training_steps,
+                num_warmup=self.args.get_warmup_steps(num_training_steps),
+                course=self.recipe.optimizer.schedule,
+            )
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, share)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write what moves, the optimizer and the random numbers under another name, and rename it once it is whole."""
+        self._check_trained()
         staged = staging_folder(self.folder, self.state.global_step)
+        with _removed_on_failure(staged):
+            self._write_checkpoint(staged)
+
+    def _write_checkpoint(self, staged: Path) -> None:
         if self.args.should_save:
             shutil.rmtree(staged, ignore_errors=True)
             staged.mkdir(parents=True)
@@ -367,6 +411,44 @@ class _Epochs(TrainerCallback):
             listener.set_epoch(int(state.epoch or 0))
 
 
+@contextmanager
+def _removed_on_failure(staged: Path) -> Iterator[None]:
+    """A checkpoint that cannot be written leaves nothing behind.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        # Torch has no error of its own for a full disk.
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in _TORCH_CANNOT_WRITE):
+            raise
+        reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+        raise OutputError(
+            f"{staged.parent}: a checkpoint cannot be written ({reason}); make room, and run it again to go on"
+        ) from None
+
+
+def check_devices(recipe: Recipe) -> None:
+    """Refuse what a recipe asks of several devices and is not there, before anything is loaded.
+
+    Raises:
+        RecipeError: the package deepspeed, or a configuration file, is not there, or the samples of a step cannot be
+            divided among the processes.
+    """
+    from terrascope.training.recipe import SHARDING
+
+    recipe.accumulation_on(int(os.environ.get("WORLD_SIZE", "1")))
+    if recipe.deepspeed is not None and find_spec("deepspeed") is None:
+        raise RecipeError("deepspeed: the package deepspeed is not installed; install it, or give deepspeed=null")
+    for name in ("deepspeed", "fsdp"):
+        value = getattr(recipe, name)
+        if value is not None and value not in SHARDING and not Path(value).is_file():
+            raise RecipeError(f"{name}: {value} is no file; give one, or a name among {', '.join(SHARDING)}")
+
+
 def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
     """The settings of a recipe as the library's trainer takes them."""
     from terrascope.training.recipe import SHARDING
@@ -389,7 +471,6 @@ def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         adam_beta1=optimizer.betas[0],
         adam_beta2=optimizer.betas[1],
         max_grad_norm=optimizer.clip,
-        lr_scheduler_type=_SCHEDULES[optimizer.schedule],
         # A share of the steps: the library takes numbers below 1 as that.
         warmup_steps=optimizer.warmup,
         use_cpu=not torch.cuda.is_available(),

@@ -165,6 +165,50 @@ def test_a_variant_of_which_every_run_failed_has_no_row(setup: Setup, quick: Can
     assert finding.order.verdict is None
 
 
+def test_a_value_that_is_wrong_ends_one_training_and_not_the_ablation(setup: Setup, quick: Canned) -> None:
+    fake = Fake()
+
+    def broken(setup: Setup, name: str, seed: int, **how: object) -> Path:
+        if (name, seed) == ("similar", 0):
+            raise ValueError("cannot reshape")
+        return fake(setup, name, seed)
+
+    finding = ablate("A", setup, train=broken)
+    assert [(failure.what, failure.seed, failure.reason) for failure in finding.failures] == [
+        ("training similar", 0, "cannot reshape")
+    ]
+    assert [row.seeds for row in finding.rows] == [(1,), (0, 1)]
+
+
+def test_the_plan_is_told_before_anything_is_trained(setup: Setup, quick: Canned) -> None:
+    told: list[str] = []
+    before: list[int] = []
+    fake = Fake()
+
+    def note(setup: Setup, name: str, seed: int, **how: object) -> Path:
+        before.append(len(told))
+        return fake(setup, name, seed)
+
+    finding = ablate("2", setup, train=note, tell=told.append)
+    assert told == [
+        "2: What is interleaved with the reasoning. Trainings: 5 x 2 (seeds) = 10, of which 0 are complete; steps: 2 "
+        f"in each stage. Questions: {finding.rows[0].num_questions}, places: {finding.num_places}, "
+        "rounds of asking: 11."
+    ]
+    assert min(before) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_told(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *given: object, **named: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(
+        OutputError, match=r"cannot be made \(No such file or directory\); give another folder with --out"
+    ):
+        ablate("A", setup)
+
+
 def test_a_failure_that_no_one_foresaw_ends_the_ablation(setup: Setup, quick: Canned) -> None:
     def broken(setup: Setup, name: str, seed: int, **how: object) -> Path:
         raise TypeError("a fault of the program")

@@ -10,10 +10,11 @@ from scipy.stats import pearsonr
 
 from terrascope.bench.score import Score
 from terrascope.bench.statistics import NUM_RESAMPLES, Interval
-from terrascope.training.ablations.compare import Judged, Order, compare, difference_of, judge_sign
+from terrascope.training.ablations.compare import Judged, Order, compare, difference_of, has_interval, judge_sign
 from tests.training.ablations.made_scores import made_score, made_variant
 
-GOOD, FAIR, BAD = [1, 1, 1, 1, 1, 0], [1, 0, 1, 0, 1, 0], [0, 0, 0, 1, 0, 0]
+# Of 24 questions about 16 places.
+GOOD, FAIR, BAD = [1, 1, 1, 1, 1, 0] * 4, [1, 0, 1, 0, 1, 0] * 4, [0, 0, 0, 1, 0, 0] * 4
 
 
 def interval(low: float, high: float) -> Interval:
@@ -67,8 +68,8 @@ def test_a_variant_does_not_differ_from_itself_on_any_draw() -> None:
 
 def test_pairing_by_seed_takes_out_what_a_seed_does_to_both() -> None:
     """Seeds differ widely, but under each the first is right in exactly one more question of each place and task."""
-    bits = {0: [0, 0] * 3, 1: [1, 1, 1, 1, 0, 0]}
-    one = made_variant("one", {seed: [1 if n == 4 else bit for n, bit in enumerate(b)] for seed, b in bits.items()})
+    bits = {0: [0, 0] * 12, 1: [1, 1, 1, 1, 0, 0] * 4}
+    one = made_variant("one", {seed: [1 if n % 6 == 4 else bit for n, bit in enumerate(b)] for seed, b in bits.items()})
     found = difference_of(one, made_variant("other", bits))
     assert found.mean == pytest.approx(1 / 6)
     assert found.low >= 0  # unpaired, the two seeds alone would carry it below zero
@@ -142,6 +143,24 @@ def test_an_order_with_one_pair_the_other_way_round_is_not_the_papers() -> None:
     assert order == Order(num_same=2, num_reversed=1, num_open=0)
     assert order.verdict == "no"
     assert [row.verdict for row in rows] == [None, "no", "yes"]
+
+
+def test_few_places_tell_nothing_apart() -> None:
+    """Right everywhere and nowhere, about eight places: means, but no interval, no p value and no verdict."""
+    few = [made_variant("all", {0: [1] * 12, 1: [1] * 12}), made_variant("none", {0: [0] * 12, 1: [0] * 12})]
+    rows, order = compare(few, "all", {"all": 70.0, "none": 30.0})
+    assert order == Order(num_same=0, num_reversed=0, num_open=1)
+    assert (rows[1].difference.mean, rows[1].p) == (-1.0, None)
+    assert (rows[1].verdict, rows[1].direction) == ("not told apart", "not told apart")
+    found = [rows[1].difference, rows[0].macro, rows[0].tasks["area"], rows[0].iou]
+    assert not any(has_interval(one) for one in found) and all(one.num for one in found)
+    # Ten places are enough.
+    rows, order = compare(
+        [made_variant(one.name, {0: bits * 3}) for one, bits in zip(few, ([1] * 6, [0] * 6), strict=True)],
+        "all",
+        {"all": 70.0, "none": 30.0},
+    )
+    assert order.verdict == "yes" and has_interval(rows[1].difference) and rows[1].p is not None
 
 
 def test_twins_leave_the_order_open() -> None:

@@ -11,9 +11,11 @@ import pytest
 
 from terrascope.bench.items import shown_of
 from terrascope.bench.run import to_reply
+from terrascope.bench.score import score
 from terrascope.bench.store import open_bench
 from terrascope.errors import OutputError, SampleError
 from terrascope.model import TerraScope
+from terrascope.question import LETTERS
 from terrascope.terracot.store import open_store
 from terrascope.training.ablations.judge import (
     COSTS,
@@ -133,7 +135,8 @@ def test_the_letter_that_the_model_writes_counts_and_not_its_mask(tmp_path: Path
     said = OwnAnswers(model, "letter", tmp_path / COSTS).ask(  # type: ignore[arg-type]
         item.scene, item.sample.question, options=item.sample.options
     )
-    assert to_reply("q", said, 0.0).text == wrong
+    (asked,) = score([item.sample], [to_reply(item.sample.id, said, 0.0)]).questions
+    assert (asked.readings["paper"].choice, asked.readings["paper"].credit) == (wrong, 0.0)
     assert model.asked == [item.sample.options]
 
 
@@ -145,6 +148,8 @@ def test_the_option_nearest_to_its_words_counts_where_that_is_wanted(tmp_path: P
         item.scene, item.sample.question, options=item.sample.options
     )
     assert said.option == "40%"
+    (asked,) = score([item.sample], [to_reply(item.sample.id, said, 0.0)]).questions
+    assert asked.readings["paper"].choice == LETTERS[item.sample.options.index("40%")]
     assert model.asked == [()]
 
 

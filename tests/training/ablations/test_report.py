@@ -54,7 +54,7 @@ def test_a_row_has_ours_the_papers_and_the_verdict() -> None:
 def test_the_verdict_on_the_whole_table_is_said_in_words() -> None:
     assert (
         "The paper's order (captions + L1 + L2 > captions + L1 > captions) is reproduced: yes. "
-        "Of its 3 pairs 3 stand as in the paper, 0 the other way round, and 0 are not told apart."
+        "Of its pairs (3) 3 stand as in the paper, 0 the other way round, and 0 are not told apart."
     ) in to_markdown(made_finding())
 
 
@@ -71,6 +71,40 @@ def test_accuracies_of_tasks_stand_beside_the_papers() -> None:
     assert "100.0 % (paper 69.0)" in lines_with(page, "| adaptive at test only |")[0]
 
 
+def test_with_few_places_the_reason_stands_beside_the_verdict() -> None:
+    table = TABLES["A"]
+    judged = [made_variant("similarity", {0: [0] * 6}), made_variant("mask", {0: [1] * 6})]
+    rows, order = compare(judged, "mask", {"similarity": 54.6, "mask": 68.9})
+    finding = Finding(
+        **{**vars(made_finding()), "table": table, "name": "A", "rows": rows, "order": order, "costs": {},
+           "num_places": 4, "settings": {**SETTINGS, "seeds": [0]}}
+    )  # fmt: skip
+    page = to_markdown(finding)
+    assert "6 questions about 4 places, seed 0;" in page
+    assert "Of fewer than 10 places there are no intervals, and no variants are told apart." in page
+    assert "is reproduced: not told apart (fewer than 10 places)." in page
+    (row,) = lines_with(page, "| similarity |")[:1]
+    assert [cell.strip() for cell in row.strip("|").split("|")][2:5] == ["0.0 % (-)", "-100.0 (-)", "not told apart"]
+
+
+def test_what_failed_is_not_what_the_paper_does_not_have() -> None:
+    judged = [made_variant("captions", {0: [1] * 60})]
+    rows, order = compare(judged, "captions + L1 + L2", {"captions": 42.8})
+    page = to_markdown(Finding(**{**vars(made_finding()), "rows": rows, "order": order}))
+    assert "What is needed to compare with the paper was not judged." in page
+    assert "The paper has no numbers" not in page
+
+
+def test_an_order_of_some_variants_is_not_that_of_all() -> None:
+    judged = [made_variant("captions", {0: [0] * 60}), made_variant("captions + L1", {0: [1] * 60})]
+    rows, order = compare(judged, "captions + L1 + L2", {"captions": 42.8, "captions + L1": 66.7})
+    page = to_markdown(Finding(**{**vars(made_finding()), "rows": rows, "order": order}))
+    assert (
+        "The paper's order of those judged (captions + L1 > captions) is reproduced: yes. Of its pairs (1) 1 stand"
+        in page
+    )
+
+
 def test_failures_are_listed_and_one_seed_is_warned_of() -> None:
     finding = made_finding(failures=(Failure(what="training box", seed=1, reason="memory | ran out"),))
     page = to_markdown(finding)
@@ -84,6 +118,7 @@ def test_good_masks_and_right_answers_have_a_table() -> None:
     page = to_markdown(made_finding("6"))
     assert "## Good masks and right answers" in page
     assert "Right answers have the better masks, as in the paper: not told apart." in page
+    assert "IoU is in percent; the paper has 63 and 44," in page
 
 
 def test_nothing_judged_is_said() -> None:
@@ -102,6 +137,10 @@ def test_the_json_has_all_numbers(tmp_path: Path) -> None:
     assert told["rows"][0]["separation"]["right_iou"]["mean"] is None
     assert told["order"] == {"num_same": 3, "num_reversed": 0, "num_open": 0, "verdict": "yes"}
     assert told["settings"] == SETTINGS
+    assert told["questions"] == {"digest": "ab" * 32, "number": 60, "places": 40}
+    page = (tmp_path / "I" / "table.md").read_text()
+    assert "60 questions about 40 places, seeds 0, 1; split val" in page
+    assert "```json" not in page
 
 
 def test_the_chart_shows_ours_and_the_papers(tmp_path: Path) -> None:
@@ -115,6 +154,16 @@ def test_the_chart_shows_ours_and_the_papers(tmp_path: Path) -> None:
             orange.append(int((pixels == (0xD1, 0x58, 0x0F)).all(-1).sum()))
     assert orange[0] > 50
     assert orange[1] == 0
+
+
+def test_the_chart_says_what_it_is_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = pytest.importorskip("matplotlib.figure")
+    labels = []
+    monkeypatch.setattr(
+        figure.Figure, "savefig", lambda self, path, **how: labels.append(self.axes[0].get_xlabel()) or path.touch()
+    )
+    write_report(made_finding(), tmp_path / "I")
+    assert labels == ["average accuracy, %\n60 questions about 40 places, seeds 0, 1"]
 
 
 def test_without_matplotlib_there_is_no_chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,12 @@ def test_a_recipe_has_what_all_share_and_what_its_training_sets(setup: Setup, da
     assert recipe.objective.injected == "truth"
 
 
+def test_a_number_of_generated_scenes_is_no_folder(setup: Setup, tmp_path: Path) -> None:
+    given = replace(setup, roots={"synthetic": "40"})
+    assert stages_of(given, TRAININGS["full"], 0)["instruction"].read == {"synthetic": "40"}
+    assert _open_source("synthetic", "40").num == 40  # type: ignore[attr-defined]
+
+
 def test_two_trainings_of_one_seed_differ_only_in_what_they_are_named_for(setup: Setup) -> None:
     plain = stages_of(setup, TRAININGS["full"], 0)["instruction"].model_dump(mode="json")
     other = stages_of(setup, TRAININGS["box"], 0)["instruction"].model_dump(mode="json")

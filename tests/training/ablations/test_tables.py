@@ -45,7 +45,7 @@ def test_every_training_is_a_model(name: str) -> None:
         for field, value in TRAININGS[name].fields.items()
         if field.startswith("settings.")
     }
-    assert len(settings) == 3
+    assert len(settings) == (4 if name == "random" else 3)
     take_settings(model.config, processor, settings)
     for setting, value in settings.items():
         assert getattr(model.config, setting) == value
@@ -74,6 +74,13 @@ def test_a_table_names_trainings_and_a_reference_that_exist(name: str) -> None:
     assert table.reference in names
     assert set(table.trainings) <= set(TRAININGS)
     assert table.variant(table.reference).training is not None
+
+
+def test_random_tokens_tell_nothing_of_a_mask() -> None:
+    """Their number is the same whatever the mask is, and no mask is learned (paper, Sec. 5.2)."""
+    fields = TRAININGS["random"].fields
+    assert (fields["settings.interleave"], fields["settings.random_tokens"]) == ("random", 64)
+    assert fields["objective.loss.seg_loss_weight"] == 0.0
 
 
 def test_every_training_stands_in_a_table() -> None:

@@ -29,8 +29,19 @@ from terrascope.training.ablations.judge import (
     sources_of,
 )
 from terrascope.training.ablations.report import Cost, Failure, Finding, write_report
-from terrascope.training.ablations.runs import RUN, Progress, Setup, Train, begin_runs, run_folder, train
-from terrascope.training.ablations.tables import Table, Variant, table_named
+from terrascope.training.ablations.runs import (
+    RUN,
+    Progress,
+    Setup,
+    Train,
+    begin_runs,
+    run_folder,
+    stages_of,
+    train,
+    trained,
+)
+from terrascope.training.ablations.tables import TRAININGS, Table, Variant, table_named
+from terrascope.training.recipe import Recipe
 
 Tell = Callable[[str], None]
 UNTRAINED = "start"
@@ -62,7 +73,7 @@ def ablate(
         name: of the table.
         train: makes one run.
         stage: called with what is done next.
-        tell: called with sentences on what is trained.
+        tell: called with the plan before anything is trained, then with sentences on what is trained.
         progress: called with how much of that is done, and all: steps, or questions.
 
     Raises:
@@ -72,7 +83,7 @@ def ablate(
         ModelError: the start model cannot be used.
     """
     table, say, advance = table_named(name), stage or (lambda _: None), progress or (lambda done, total: None)
-    check_folder(setup.out).mkdir(parents=True, exist_ok=True)
+    _make_folder(setup.out)
     store = open_store(setup.store)
     begin_runs(setup, table.trainings)
     say("building the questions")
@@ -81,6 +92,8 @@ def ablate(
     build_questions(recipe, store, setup.out / "questions", lambda _, done, total: advance(done, total))
     roots = {source.name: str(source.root) for source in sources}
     questions = choose_questions(open_bench(setup.out / "questions", roots), table.asked)
+    if tell is not None:
+        tell(plan_of(name, table, setup, questions))
     answered: dict[str, dict[int, Answered]] = {variant.name: {} for variant in table.variants}
     failures = []
     for seed in setup.seeds:
@@ -107,8 +120,38 @@ def ablate(
     return finding
 
 
-_FAILING = (TerraScopeError, RuntimeError, MemoryError, ArithmeticError)
-"""What ends a run and not the table: what a user can mend, and what torch raises where memory or numbers run out."""
+_FAILING = (TerraScopeError, RuntimeError, MemoryError, ArithmeticError, ValueError)
+"""What ends a run and not the table: what a user can mend, and what torch and what reads data raise where memory or
+numbers run out or a value is not what it should be."""
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        check_folder(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be made ({error.strerror}); give another folder with --out") from None
+
+
+def plan_of(name: str, table: Table, setup: Setup, questions: Questions) -> str:
+    """What making the table takes, in a sentence or two: trainings, steps and questions."""
+    num_trainings = len(table.trainings) * setup.num_seeds
+    num_there = sum(trained(setup, training, seed) is not None for training in table.trainings for seed in setup.seeds)
+    num_asked = sum(1 if variant.training is None else setup.num_seeds for variant in table.variants)
+    num_places = len({(sample.source, sample.place) for sample in questions.samples})
+    steps = sorted({_length_of(recipe) for kind in table.trainings for recipe in _recipes(setup, kind)})
+    return (
+        f"{name}: {table.title}. Trainings: {len(table.trainings)} x {setup.num_seeds} (seeds) = {num_trainings}, of "
+        f"which {num_there} are complete; {' or '.join(steps)} in each stage. Questions: {len(questions.samples):,}, "
+        f"places: {num_places:,}, rounds of asking: {num_asked}."
+    )
+
+
+def _recipes(setup: Setup, training: str) -> tuple[Recipe, ...]:
+    return tuple(stages_of(setup, TRAININGS[training], setup.seeds[0]).values())
+
+
+def _length_of(recipe: Recipe) -> str:
+    return f"epochs: {recipe.epochs:g}" if recipe.max_steps is None else f"steps: {recipe.max_steps:,}"
 
 
 def _judge(

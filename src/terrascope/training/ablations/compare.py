@@ -2,7 +2,8 @@
 
 Every variant was asked the same questions, once for every seed of its training. Intervals come from drawing places and
 seeds anew, both at once: the questions of one place stand or fall together, and so does all that one seed answered.
-Two variants are compared on the same draws, seed by seed.
+Two variants are compared on the same draws, seed by seed. Of fewer than `MIN_GROUPS` places there are means, but no
+interval, no p value and no verdict other than "not told apart".
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from terrascope.bench.score import Score, Scored
 from terrascope.bench.statistics import (
+    MIN_GROUPS,
     NOTHING,
     NUM_RESAMPLES,
     Correlation,
@@ -49,10 +51,6 @@ class Judged:
     name: str
     scores: Mapping[int, Score]
     is_trained: bool = True
-
-    @property
-    def num_questions(self) -> int:
-        return len(next(iter(self.scores.values())).questions)
 
     def of_seeds(self, seeds: Sequence[int]) -> list[Score]:
         """Its scores under these seeds, in order."""
@@ -154,15 +152,20 @@ def compare(
 
 def judge_sign(difference: Interval, expected: float) -> Verdict:
     """`yes` or `no` where the whole interval lies on one side of zero: that of `expected`, or the other."""
-    if not difference.num or difference.low <= 0 <= difference.high:
+    if not has_interval(difference) or difference.low <= 0 <= difference.high:
         return "not told apart"
     return "yes" if (difference.low > 0) == (expected > 0) else "no"
+
+
+def has_interval(found: Interval) -> bool:
+    """False where there is no value, or too few places for an interval."""
+    return found.num > 0 and not math.isnan(found.low)
 
 
 def difference_of(one: Judged, other: Judged, *, seed: int = 0) -> Interval:
     """What the first has more than the second in average accuracy, over the seeds that both have."""
     drawn = _drawn_difference(one, other, seed)
-    return NOTHING if drawn is None else spread(*drawn, one.num_questions)
+    return NOTHING if drawn is None else _interval(drawn, next(iter(one.scores.values())).questions)
 
 
 def over_seeds(drawn: Sequence[Drawn], *, seed: int) -> Drawn:
@@ -185,13 +188,14 @@ def _row(one: Judged, reference: Judged | None, paper: Mapping[str, float], seed
     seeds = tuple(sorted(one.scores)) if one.is_trained else ()
     scores = one.of_seeds(seeds or (0,))
     macros = [_drawn_macro(score, seed) for score in scores]
-    num, has_masks = len(scores[0].questions), any(score.grounding is not None for score in scores)
+    questions, has_masks = scores[0].questions, any(score.grounding is not None for score in scores)
+    masked = [question for question in questions if question.grounded is not None]
     tasks = {}
     for name in dict.fromkeys(question.task for question in scores[0].questions):
         drawn = over_seeds([_drawn_task(score, name, seed) for score in scores], seed=seed)
-        tasks[name] = spread(*drawn, sum(question.task == name for question in scores[0].questions))
+        tasks[name] = _interval(drawn, [question for question in scores[0].questions if question.task == name])
     compared = None if reference is None or reference is one else _drawn_difference(one, reference, seed)
-    difference = NOTHING if compared is None else spread(*compared, num)
+    difference = NOTHING if compared is None else _interval(compared, questions)
     gap = None
     if compared is not None and reference is not None and one.name in paper and reference.name in paper:
         gap = paper[one.name] - paper[reference.name]
@@ -199,14 +203,14 @@ def _row(one: Judged, reference: Judged | None, paper: Mapping[str, float], seed
         name=one.name,
         seeds=seeds,
         by_seed=tuple(mean for mean, _ in macros),
-        num_questions=num,
-        macro=spread(*over_seeds(macros, seed=seed), num),
+        num_questions=len(questions),
+        macro=_interval(over_seeds(macros, seed=seed), questions),
         tasks=tasks,
-        iou=spread(*over_seeds([_drawn_iou(score, seed) for score in scores], seed=seed), num)
+        iou=_interval(over_seeds([_drawn_iou(score, seed) for score in scores], seed=seed), masked)
         if has_masks
         else NOTHING,
         difference=difference,
-        p=None if compared is None else bootstrap_p(compared[1]),
+        p=bootstrap_p(compared[1]) if compared is not None and has_interval(difference) else None,
         verdict=None if gap is None else judge_sign(difference, gap),
         direction=None if compared is None else _direction(difference),
         separation=_separate(scores, seed) if has_masks else None,
@@ -260,13 +264,13 @@ def _separate(scores: Sequence[Score], seed: int) -> Separation:
         wrongs.append((float(means[1]), drawn[:, 1]))
         gaps.append((float(means[0] - means[1]), drawn[:, 0] - drawn[:, 1]))
     known = [(score, question) for score in scores for question in score.questions if question.grounded is not None]
-    num_right = sum(score.is_right(question) for score, question in known)
-    num_wrong = len(known) - num_right
+    of_right = [question for score, question in known if score.is_right(question)]
+    of_wrong = [question for score, question in known if not score.is_right(question)]
     has_gap = any(not math.isnan(mean) for mean, _ in gaps)
-    gap = spread(*over_seeds(gaps, seed=seed), len(known)) if has_gap else NOTHING
+    gap = _interval(over_seeds(gaps, seed=seed), [question for _, question in known]) if has_gap else NOTHING
     return Separation(
-        right_iou=spread(*over_seeds(rights, seed=seed), num_right) if num_right else NOTHING,
-        wrong_iou=spread(*over_seeds(wrongs, seed=seed), num_wrong) if num_wrong else NOTHING,
+        right_iou=_interval(over_seeds(rights, seed=seed), of_right),
+        wrong_iou=_interval(over_seeds(wrongs, seed=seed), of_wrong),
         gap=gap,
         correlation=_correlate(known, seed),
         by_task={
@@ -281,6 +285,15 @@ def _correlate(pairs: Sequence[tuple[Score, Scored]], seed: int) -> Correlation:
     ious = [question.grounded.iou for _, question in pairs if question.grounded is not None]
     rights = [float(score.is_right(question)) for score, question in pairs]
     return correlate(ious, rights, [question.place for _, question in pairs], seed=seed)
+
+
+def _interval(drawn: Drawn, questions: Sequence[Scored]) -> Interval:
+    """The interval of a number that comes from these questions; its ends are not numbers where places are too few."""
+    if not questions:
+        return NOTHING
+    if len({question.place for question in questions}) < MIN_GROUPS:
+        return Interval(mean=drawn[0], low=math.nan, high=math.nan, num=len(questions))
+    return spread(*drawn, len(questions))
 
 
 def _resample(

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from terrascope.bench.score import json_values
-from terrascope.bench.statistics import Interval
+from terrascope.bench.statistics import MIN_GROUPS, Interval
 from terrascope.bench.tables import correlation_text, percent, plain_percent, table, task_title
 from terrascope.output import written_together
 from terrascope.training.ablations.chart import draw_chart
-from terrascope.training.ablations.compare import Order, Row
+from terrascope.training.ablations.compare import Order, Row, has_interval
 from terrascope.training.ablations.tables import Table
 
 MARKDOWN, JSON, CHART = "table.md", "table.json", "chart.png"
 
-PAPER_SEPARATION = "the paper has 0.63 and 0.44, r = 0.61 (p < 0.001), and r = 0.70 to 0.80 within a task (Fig. 6)"
+PAPER_SEPARATION = (
+    "IoU is in percent; the paper has 63 and 44, r = 0.61 (p < 0.001), and r = 0.70 to 0.80 within a task (Fig. 6)."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,19 @@ class Finding:
     digest: str
     settings: Mapping[str, Any]
 
+    @property
+    def has_few_places(self) -> bool:
+        """True where there are too few places for intervals and verdicts."""
+        return self.num_places < MIN_GROUPS
+
+    @property
+    def extent(self) -> str:
+        """`212 questions about 40 places, seeds 0, 1, 2`; not without rows."""
+        seeds = ", ".join(map(str, self.settings["seeds"]))
+        one = len(self.settings["seeds"]) == 1
+        places = f"{self.num_places:,} {'place' if self.num_places == 1 else 'places'}"
+        return f"{self.rows[0].num_questions:,} questions about {places}, {'seed' if one else 'seeds'} {seeds}"
+
     def to_dict(self) -> dict[str, Any]:
         """All numbers and settings as JSON values; None where there is no number."""
         paper = {variant.name: dict(variant.paper) for variant in self.table.variants}
@@ -81,7 +96,11 @@ class Finding:
             "title": self.table.title,
             "origin": self.table.origin,
             "reference": self.table.reference,
-            "questions": {"digest": self.digest, "places": self.num_places},
+            "questions": {
+                "digest": self.digest,
+                "number": self.rows[0].num_questions if self.rows else None,
+                "places": self.num_places,
+            },
             "rows": rows,
             "order": {**asdict(self.order), "verdict": self.order.verdict},
             "failures": [asdict(failure) for failure in self.failures],
@@ -101,7 +120,7 @@ def write_report(finding: Finding, folder: Path) -> None:
         text = json.dumps(finding.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         (unfinished / JSON).write_text(text + "\n", encoding="utf-8")
         if has_chart:
-            draw_chart(finding.table, finding.rows, unfinished / CHART)
+            draw_chart(finding.table, finding.rows, finding.extent, unfinished / CHART)
 
 
 def to_markdown(finding: Finding, *, has_chart: bool = False) -> str:
@@ -111,16 +130,13 @@ def to_markdown(finding: Finding, *, has_chart: bool = False) -> str:
     parts = [f"# {finding.name}: {compared.title}", f"{origin[:1].upper()}{origin[1:]}."]
     if rows:
         parts.append(
-            f"{rows[0].num_questions:,} questions about {finding.num_places:,} places of the split "
-            f"{settings['split']} (digest `{finding.digest[:12]}`), seeds "
-            f"{', '.join(map(str, settings['seeds']))}. Each answer is the model's own "
-            f"({'the letter' if settings['choice'] == 'letter' else 'the option nearest to what'} that it wrote). "
-            "Intervals are 95 %, from drawing places and seeds anew; differences are paired over both"
-            f"{_warn_of_seeds(settings['seeds'])}."
+            f"{finding.extent}; split {settings['split']}, digest `{finding.digest[:12]}`. Each answer is the model's "
+            f"own ({'the letter that' if settings['choice'] == 'letter' else 'the option nearest to what'} it wrote). "
+            f"{_explain_intervals(finding)}"
         )
         parts += [_main_table(finding), _conclude(finding)]
         if any(row.separation is not None for row in rows):
-            parts += ["## Good masks and right answers", _separation_table(rows), f"In percent; {PAPER_SEPARATION}."]
+            parts += ["## Good masks and right answers", _separation_table(rows), PAPER_SEPARATION]
     else:
         parts.append("No run was judged.")
     if has_chart:
@@ -128,14 +144,18 @@ def to_markdown(finding: Finding, *, has_chart: bool = False) -> str:
     if finding.failures:
         lines = [[failure.what, failure.seed, failure.reason.replace("|", "\\|")] for failure in finding.failures]
         parts += ["## Runs that failed", table(["what", "seed", "why"], lines)]
-    parts += ["## Settings", f"```json\n{json.dumps(settings, indent=1, ensure_ascii=False)}\n```"]
+    parts.append(f"All settings and numbers are in `{JSON}`.")
     return "\n\n".join(parts) + "\n"
 
 
-def _warn_of_seeds(seeds: Sequence[int]) -> str:
-    if len(seeds) > 1:
-        return ""
-    return "; there is but one seed, so that chance in training is not part of them"
+def _explain_intervals(finding: Finding) -> str:
+    if finding.has_few_places:
+        return f"Of fewer than {MIN_GROUPS} places there are no intervals, and no variants are told apart."
+    alone = "; there is but one seed, so that chance in training is not part of them"
+    return (
+        "Intervals are 95 %, from drawing places and seeds anew; differences are paired over both"
+        f"{alone if len(finding.settings['seeds']) == 1 else ''}."
+    )
 
 
 def _main_table(finding: Finding) -> str:
@@ -151,8 +171,14 @@ def _main_table(finding: Finding) -> str:
     lines = []
     for row in finding.rows:
         cost, known = finding.costs.get(row.name), paper[row.name]
-        cells = [row.name, _paper(known, "macro"), percent(row.macro), _points(row.difference), _verdict(row, finding)]
-        cells += [percent(row.iou)] + [_paper(known, "iou")] * has_iou
+        cells = [
+            row.name,
+            _paper(known, "macro"),
+            percent_or_mean(row.macro),
+            _points(row.difference),
+            _verdict(row, finding),
+        ]
+        cells += [percent_or_mean(row.iou)] + [_paper(known, "iou")] * has_iou
         cells += [_task(row, name, known) for name in tasks]
         cells += ["-", "-"] if cost is None else [f"{cost.positions:,.0f}", f"{cost.injected:,.0f}"]
         lines.append([*cells, len(row.seeds) or "none"])
@@ -168,16 +194,21 @@ def _verdict(row: Row, finding: Finding) -> str:
 def _conclude(finding: Finding) -> str:
     """The verdict in words."""
     order = finding.order
+    reason = f" (fewer than {MIN_GROUPS} places)" if finding.has_few_places else ""
     if order.verdict is None:
         separations = [row.separation for row in finding.rows if row.separation is not None]
         if finding.name == "6" and separations:
-            return f"Right answers have the better masks, as in the paper: {separations[0].verdict}."
+            return f"Right answers have the better masks, as in the paper: {separations[0].verdict}{reason}."
+        if finding.name == "6" or len(finding.table.paper_order) > 1:
+            return "What is needed to compare with the paper was not judged."
         return "The paper has no numbers for this."
-    ranked = " > ".join(finding.table.paper_order)
+    judged = {row.name for row in finding.rows}
+    ranked = [name for name in finding.table.paper_order if name in judged]
+    part = "" if len(ranked) == len(finding.table.paper_order) else " of those judged"
     return (
-        f"The paper's order ({ranked}) is reproduced: {order.verdict}. Of its {order.num_pairs} pairs "
-        f"{order.num_same} stand as in the paper, {order.num_reversed} the other way round, and {order.num_open} are "
-        "not told apart."
+        f"The paper's order{part} ({' > '.join(ranked)}) is reproduced: {order.verdict}{reason}. "
+        f"Of its pairs ({order.num_pairs}) {order.num_same} stand as in the paper, {order.num_reversed} the other way "
+        f"round, and {order.num_open} are not told apart."
     )
 
 
@@ -187,7 +218,7 @@ def _separation_table(rows: Sequence[Row]) -> str:
     for row in rows:
         found = row.separation
         if found is not None:
-            cells = [row.name, percent(found.right_iou), percent(found.wrong_iou), _points(found.gap)]
+            cells = [row.name, percent_or_mean(found.right_iou), percent_or_mean(found.wrong_iou), _points(found.gap)]
             cells += [correlation_text(found.correlation)]
             cells += [correlation_text(found.by_task[name]) if name in found.by_task else "-" for name in tasks]
             lines.append([*cells, found.verdict])
@@ -205,8 +236,15 @@ def _task(row: Row, name: str, known: Mapping[str, float]) -> str:
     return f"{text} (paper {known[name]:.1f})" if name in known else text
 
 
+def percent_or_mean(interval: Interval) -> str:
+    """`71.2 % (68.0 to 74.1)`, or `71.2 % (-)` without an interval."""
+    return percent(interval) if has_interval(interval) or not interval.num else f"{plain_percent(interval)} (-)"
+
+
 def _points(interval: Interval) -> str:
     """`+3.1 (-0.4 to +6.2)`, in percentage points."""
     if not interval.num:
         return "-"
+    if not has_interval(interval):
+        return f"{100 * interval.mean:+.1f} (-)"
     return f"{100 * interval.mean:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"

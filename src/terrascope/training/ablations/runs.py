@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
+from terrascope.bench.store import GENERATED
 from terrascope.errors import OutputError
 from terrascope.model import hub
 from terrascope.model.checkpoint import locate
@@ -116,8 +117,9 @@ def _readings(setup: Setup) -> dict[str, str]:
     """Where the scenes of each source lie, as `terrascope train --read` takes it."""
     readings = {}
     for source in sources_of(open_store(setup.store), setup.roots):
-        # Of generated scenes the root is a number.
-        root = str(source.root.resolve()) if source.name in setup.roots else str(source.root)
+        # Of generated scenes the root is a number, given or not.
+        is_folder = source.name in setup.roots and (source.kind or source.name) != GENERATED
+        root = str(source.root.resolve()) if is_folder else str(source.root)
         name = source.name if source.kind in (None, source.name) else f"{source.name}:{source.kind}"
         readings[name] = ",".join([root, *(f"{option}={value}" for option, value in source.options.items())])
     return readings

@@ -33,6 +33,10 @@ PAPER_RECIPE: Mapping[str, Any] = {
 }
 """Fields of the recipe in which trainings differ, as the paper has them; the base recipe says the rest."""
 
+RANDOM_TOKENS = 64
+"""Random tokens after every [SEG], whatever its mask: as many as the mask has would tell how large it is. The paper
+selects them "without mask prediction" (Sec. 5.2) and gives no number."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -118,10 +122,18 @@ TRAININGS: Mapping[str, Training] = {
         recipe={"data.reasoning": "answer", "objective.loss.seg_loss_weight": 0.0, "settings.interleave": "none"},
     ),
     "segmentation": Training(says="masks are learned, but nothing is fed back", recipe={"settings.interleave": "none"}),
-    "random": Training(says="random visual tokens are fed back", recipe={"settings.interleave": "random"}),
+    "random": Training(
+        says=f"{RANDOM_TOKENS} random visual tokens are fed back; no mask is learned",
+        recipe={
+            "objective.loss.seg_loss_weight": 0.0,
+            "settings.interleave": "random",
+            "settings.random_tokens": RANDOM_TOKENS,
+        },
+    ),
     "box": Training(says="the visual tokens in the mask's box are fed back", recipe={"settings.interleave": "box"}),
     "similar": Training(
-        says="the visual tokens most similar to the [SEG] state are fed back", recipe={"settings.interleave": "similar"}
+        says="the visual tokens most similar to the words of the step are fed back",
+        recipe={"settings.interleave": "similar"},
     ),
     "optical": Training(says="only optical images are shown", recipe={"data.shown": "optical"}),
     "concatenate": Training(
