@@ -164,14 +164,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _named(data: Path | None, read: list[str] | None) -> list[str]:
     """What is typed by options of its own, as changes of a recipe."""
-    import yaml
+    from terrascope.training.recipe import quoted
 
-    changes = [] if data is None else [f"store={_quoted(yaml, str(data))}"]
+    changes = [] if data is None else [f"store={quoted(data)}"]
     for text in read or ():
         name, root = _pair(text)
-        changes.append(f"read.{name}={_quoted(yaml, root)}")
+        changes.append(f"read.{name}={quoted(root)}")
     return changes
-
-
-def _quoted(yaml: Any, text: str) -> str:
-    return str(yaml.safe_dump(text, default_style='"', width=float("inf"))).strip()

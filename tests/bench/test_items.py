@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from terrascope.bench.items import Item, Shown, items, show_only, shown_of
+from terrascope.errors import SceneError
 from terrascope.sample import Sample
 from tests.terracot.made_samples import SAMPLE, images_of, make_chip
 
@@ -30,6 +31,12 @@ def test_a_sample_says_what_is_shown_and_the_scene_shows_it(shown: Shown, num_da
 def test_what_people_should_know_of_a_scene_is_kept() -> None:
     scene = replace(make_chip(kinds=("optical", "sar")).scene, notes=("One image was moved.",))
     assert show_only(scene, "sar").notes == show_only(scene, "optical").notes == scene.notes
+
+
+def test_a_scene_without_the_images_to_show_is_refused() -> None:
+    scene = make_chip(kinds=("optical",)).scene
+    with pytest.raises(SceneError, match="no sar image; show all images of such a scene"):
+        show_only(scene, "sar")
 
 
 def test_items_come_in_the_order_of_the_samples() -> None:

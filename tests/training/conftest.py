@@ -5,14 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
-import torch
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 from transformers import Sam2Config, Sam2VisionConfig
@@ -22,12 +20,8 @@ from transformers.models.sam2.configuration_sam2 import (
     Sam2PromptEncoderConfig,
 )
 
-from terrascope.model.checkpoint import make_processor
-from terrascope.model.configuration import TerraScopeConfig
-from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.training import pool as pool_module
 from terrascope.training.pool import Pool, build_pool
-from tests.model.conftest import Loaded, make_tiny
 
 HLS_BANDS = ("B01", "B02", "B03", "B04", "B8A", "B11", "B12", "Fmask")
 NUM_TRAIN, NUM_VAL = 8, 2
@@ -134,32 +128,3 @@ def tiny_sam_config() -> Sam2Config:
             dynamic_multimask_via_stability=False,
         ),
     )  # fmt: skip
-
-
-def make_trainable() -> Loaded:
-    """The tiny model of the model tests, but with a SAM-2 on the pool's own grid. Not shared: training changes it."""
-    tiny, processor = make_tiny()
-    config = TerraScopeConfig(
-        vlm_config=deepcopy(tiny.config.vlm_config),
-        sam_config=tiny_sam_config(),
-        seg_token_id=tiny.config.seg_token_id,
-        max_tiles=1,
-    )
-    torch.manual_seed(0)
-    model = TerraScopeForConditionalGeneration(config)
-    model.vlm.load_state_dict(tiny.vlm.state_dict())
-    trainable = make_processor(config, processor.tokenizer)
-    trainable.system_prompt = ""
-    return model.eval(), trainable
-
-
-@pytest.fixture
-def trainable() -> Loaded:
-    return make_trainable()
-
-
-@pytest.fixture(scope="session")
-def features(pool: Pool) -> np.ndarray:
-    """Random features of the shape that the tiny model's projector takes: 16 tokens of 4 x 16 numbers a view."""
-    rng = np.random.default_rng(5)
-    return rng.standard_normal((len(pool.frames), 3, 16, 64)).astype(np.float16)

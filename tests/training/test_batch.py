@@ -12,9 +12,10 @@ import torch
 
 from terrascope.model.processing import SceneInputs
 from terrascope.training.batch import Batch, collate
-from terrascope.training.examples import Example, make_example
+from terrascope.training.examples import Example
 from terrascope.training.scene_cache import prepare_scene
 from tests.model.conftest import make_tiny
+from tests.training.made_examples import make_example
 from tests.training.made_store import SOURCE, samples_of
 
 

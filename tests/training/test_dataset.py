@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from terrascope.bench.items import show_only
 from terrascope.errors import SampleError, SceneError
 from terrascope.masks import encode_rle
 from terrascope.model.processing import TerraScopeProcessor
@@ -21,9 +22,10 @@ from terrascope.sources.generated import Generated
 from terrascope.terracot.store import Store
 from terrascope.training.batch import Batch, collate
 from terrascope.training.dataset import DataSettings, TerraCotDataset
-from terrascope.training.examples import Example, make_example, show_images
+from terrascope.training.examples import Example
 from terrascope.training.sampler import SceneBatchSampler
 from tests.model.conftest import make_tiny
+from tests.training.made_examples import make_example
 from tests.training.made_store import SOURCE, made_samples, write_store
 
 
@@ -105,7 +107,8 @@ def test_every_sample_comes_as_it_is_made_from_its_scene(
             chip = SOURCE.read(sample.key)
             example, inputs = dataset[number]
             assert_same_example(example, make_example(processor, sample, chip.scene, chip.labels, shown=shown))
-            expected = processor.image_processor.prepare_scene(show_images(chip.scene, shown))
+            seen = show_only(chip.scene, "both" if shown == "all" else shown)
+            expected = processor.image_processor.prepare_scene(seen)
             assert torch.equal(inputs.tiles, expected.tiles.half())
             assert torch.equal(inputs.sam_images, expected.sam_images.half())
             assert inputs.modalities == expected.modalities and inputs.layouts == expected.layouts
@@ -170,7 +173,7 @@ def test_a_sample_shows_the_images_that_it_lists(
     for number, kind in enumerate(kinds):
         example, inputs = dataset[number]
         assert_same_example(example, make_example(processor, samples[0], chip.scene, chip.labels, shown=kind))
-        expected = processor.image_processor.prepare_scene(show_images(chip.scene, kind))
+        expected = processor.image_processor.prepare_scene(show_only(chip.scene, "both" if kind == "all" else kind))
         assert torch.equal(inputs.tiles, expected.tiles.half()) and inputs.modalities == expected.modalities
         assert (
             dataset.lengths[number]

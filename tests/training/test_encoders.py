@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -93,6 +96,37 @@ def test_what_is_kept_stays_within_its_limit_and_the_oldest_goes_first(tiny: Loa
     assert kept.untyped_storage().nbytes() == kept.numel() * 4, "no piece of a larger tensor"
 
 
+@pytest.mark.parametrize("stage", ["instruction", "all"])
+def test_scenes_in_half_precision_are_seen_as_in_single(stage: str) -> None:
+    loaded = make_tiny()
+    prepare_stage(loaded[0], stage)  # type: ignore[arg-type]
+    batch = make_batch(loaded)
+    half = [replace(s, tiles=s.tiles.half(), sam_images=s.sam_images.half()) for s in batch.scenes]
+    single = [replace(s, tiles=s.tiles.float(), sam_images=s.sam_images.float()) for s in half]
+    for context in (nullcontext(), torch.autocast("cpu", torch.bfloat16)):
+        with torch.no_grad(), context:
+            encoders = [SceneEncoders(loaded[0]) for _ in range(2)]
+            seen = [one.look(scenes, batch.scene_ids) for one, scenes in zip(encoders, (half, single), strict=True)]
+            maps = [one.embed(scenes, batch.scene_ids) for one, scenes in zip(encoders, (half, single), strict=True)]
+        assert all(torch.equal(one, other) for one, other in zip(*seen, strict=True))
+        assert torch.equal(maps[0].features, maps[1].features) and torch.equal(maps[0].fine, maps[1].fine)
+
+
+def test_kept_scenes_are_neither_seen_nor_read_again(tiny: Loaded) -> None:
+    batch = make_batch(tiny)
+    encoders = SceneEncoders(tiny[0], 100)
+    num_tiles, num_images = sum(len(s.tiles) for s in batch.scenes), sum(len(s.sam_images) for s in batch.scenes)
+    first = encoders.look(batch.scenes, batch.scene_ids)
+    encoders.embed(batch.scenes, batch.scene_ids)
+    assert (encoders.num_tiles, encoders.num_images) == (num_tiles, num_images)
+    # Without any pixels: converting them would fail.
+    empty = [replace(s, tiles=s.tiles.to("meta"), sam_images=s.sam_images.to("meta")) for s in batch.scenes]
+    again = encoders.look(empty, batch.scene_ids)
+    encoders.embed(empty, batch.scene_ids)
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert (encoders.num_tiles, encoders.num_images) == (num_tiles, num_images)
+
+
 def test_moving_encoders_are_never_kept() -> None:
     loaded = make_tiny()
     prepare_stage(loaded[0], "all")
@@ -104,4 +138,8 @@ def test_moving_encoders_are_never_kept() -> None:
     )
     assert tokens[0].requires_grad and embedding.features.requires_grad
     assert not encoders._maps.scenes and not encoders._patches.scenes
+    encoders.look(batch.scenes, batch.scene_ids)
+    encoders.embed(batch.scenes, batch.scene_ids)
+    assert encoders.num_tiles == 2 * sum(len(scene.tiles) for scene in batch.scenes)
+    assert encoders.num_images == 2 * sum(len(scene.sam_images) for scene in batch.scenes)
     assert not is_frozen(vision_encoder_of(loaded[0]))

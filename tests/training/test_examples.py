@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from terrascope.bench.items import show_only
 from terrascope.errors import SampleError, SceneError
 from terrascope.landcover import TERRASCOPE, UNLABELLED
 from terrascope.masks import encode_rle
@@ -18,8 +19,9 @@ from terrascope.model.processing import Prompt, TerraScopeProcessor
 from terrascope.sample import Sample, SampleImage, SampleMask
 from terrascope.scene import LabelMap, Scene
 from terrascope.sources.synthetic import make_sample as generate
-from terrascope.training.examples import known_pixels, make_example, show_images, written_text
+from terrascope.training.examples import known_pixels, written_text
 from tests.model.conftest import Loaded, make_tiny
+from tests.training.made_examples import make_example
 
 TEXT = "<think>The water: Image: 2 [SEG] It covers 50%. The tree: Image: 1 [SEG][SEG] So A.</think><answer>A</answer>"
 
@@ -190,7 +192,7 @@ def test_a_sample_without_masks_and_options_is_plain_text(tiny: Loaded, chip: An
 
 @pytest.mark.parametrize("shown", ["optical", "sar"])
 def test_one_kind_of_image_is_shown_on_all_dates(tiny: Loaded, chip: Any, shown: Any) -> None:
-    scene = show_images(chip.scene, shown)
+    scene = show_only(chip.scene, shown)
     assert [o.modality for o in scene.observations] == [shown, shown]
     assert [scene.pairs[t].observations[0] for t in (0, 1)] == [getattr(p, shown) for p in chip.scene.pairs]
     example = make_example(tiny[1], sample_of(chip.scene), chip.scene, chip.labels, shown=shown)

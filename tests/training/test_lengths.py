@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from terrascope.bench.items import show_only
 from terrascope.model.encoding import encode_scene
 from terrascope.sample import Sample
-from terrascope.training.examples import Reasoning, Shown, make_example, show_images
+from terrascope.training.examples import Reasoning, Shown
 from terrascope.training.lengths import Lengths
 from terrascope.training.sequence import build_sequence
 from tests.model.conftest import Loaded, make_tiny
+from tests.training.made_examples import make_example
 from tests.training.made_store import SOURCE, made_samples, write_store
 
 
@@ -33,7 +35,8 @@ def built_length(tiny: Loaded, sample: Sample, reasoning: Reasoning, shown: Show
     chip = SOURCE.read(sample.key)
     example = make_example(processor, sample, chip.scene, chip.labels, reasoning=reasoning, shown=shown)
     with torch.no_grad():
-        encoded = encode_scene(model, processor.image_processor.prepare_scene(show_images(chip.scene, shown)))
+        seen = show_only(chip.scene, "both" if shown == "all" else shown)
+        encoded = encode_scene(model, processor.image_processor.prepare_scene(seen))
         pairs = [{kind: encoded.context[place] for kind, place in pair.items()} for pair in encoded.pairs]
         return len(build_sequence(model, example.prompt, pairs, encoded.inputs.layouts, example.target).labels)
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from terrascope.training.losses import (
-    NUM_POINTS,
     LossWeights,
     language_sum,
     mask_losses,
@@ -229,10 +228,6 @@ def test_three_quarters_of_the_points_are_the_least_certain_of_three_times_as_ma
     assert points[:, :300, 0].abs().max() < 0.3 < points[:, 300:, 0].abs().median()
 
 
-def test_the_paper_s_predecessors_compare_12544_points() -> None:
-    assert NUM_POINTS == 112 * 112
-
-
 def test_the_loss_at_points_equals_the_terms_of_their_values() -> None:
     torch.manual_seed(5)
     logits, target, weight = torch.randn(3, 16, 16), torch.zeros(3, 16, 16), torch.ones(3, 16, 16)
@@ -258,7 +253,7 @@ def test_many_points_come_near_the_loss_of_all_pixels_where_nothing_is_certain()
     target[0, :, :16] = 1
     logits, weight = torch.full((1, 32, 32), 0.5), torch.ones(1, 32, 32)
     torch.manual_seed(0)
-    found = mask_losses(logits, target, weight, LossWeights(), NUM_POINTS)
+    found = mask_losses(logits, target, weight, LossWeights(), num_points=112 * 112)
     assert float(found) == pytest.approx(float(mask_losses(logits, target, weight, LossWeights())), rel=0.01)
 
 

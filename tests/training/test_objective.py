@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from terrascope.model import generation
+from terrascope.model.drawing import ground
 from terrascope.model.encoding import encode_scene
 from terrascope.model.generation import GenerationSettings, reason
 from terrascope.training.batch import Batch, collate
 from terrascope.training.examples import Example
 from terrascope.training.losses import LossWeights, mask_losses
 from terrascope.training.objective import Losses, Objective, ObjectiveSettings
+from terrascope.training.stages import prepare_stage
 from tests.model.conftest import Loaded, make_tiny
 from tests.model.families import make_family
 from tests.training.batches_by_hand import (
@@ -331,18 +332,11 @@ def test_noisy_masks_are_injected_and_the_true_ones_supervised(tiny: Loaded) -> 
 
 def test_predicted_masks_are_those_that_inference_draws_from_states_that_saw_the_truth(tiny: Loaded) -> None:
     batch = make_batch(tiny)
-    with pytest.MonkeyPatch.context() as patch:
-        drawn: list[Tensor] = []
-        plain = generation.ground
-
-        def listen(model, encoded, pair, state):  # type: ignore[no-untyped-def]
-            mask, confidence = plain(model, encoded, pair, state)
-            drawn.append(mask)
-            return mask, confidence
-
-        patch.setattr(generation, "ground", listen)
-        for example in batch.examples:
-            infer(tiny, example, batch)
+    drawn: list[Tensor] = []
+    for example in batch.examples:
+        encoded, result = infer(tiny, example, batch)
+        for state, grounding in zip(result.record.seg_states, result.groundings, strict=True):
+            drawn.append(ground(tiny[0], encoded, grounding.image - 1, state)[0])
     masks = iter(drawn)
     examples = tuple(
         replace(e, target=replace(e.target, injected=tuple(next(masks) for _ in e.target.masks)))
@@ -413,3 +407,32 @@ def test_half_precision_under_autocast_reaches_the_projector(text: str) -> None:
         loss = Objective(tiny[0], replace(PLAIN, injected="predicted"))(batch).mean()
     loss.backward()
     assert all(p.grad is not None and p.grad.any() for p in projector.parameters())
+
+
+# What the encoders see.
+
+
+def test_only_what_a_loss_needs_passes_the_encoders(tiny: Loaded) -> None:
+    batch = make_batch(tiny)
+    # Scenes of 1, 2, 1 and 4 images of one tile each; nothing is drawn on the third.
+    assert [len(scene.sam_images) for scene in batch.scenes] == [1, 2, 1, 4]
+    unmasked = replace(PLAIN, loss=LossWeights(seg_loss_weight=0.0))
+    known = Objective(tiny[0], PLAIN).read_states(batch)
+    states = {id(example): found for example, found in zip(batch.examples, known, strict=True)}
+
+    def passed(settings: ObjectiveSettings, **arguments: object) -> tuple[int, int]:
+        losses = count(tiny, batch, settings, **arguments)
+        return losses.num_tiles, losses.num_images
+
+    assert passed(PLAIN) == (8, 7)
+    assert passed(unmasked) == (8, 0), "no mask is drawn"
+    assert passed(replace(unmasked, injected="predicted")) == (8, 7), "but those that are injected"
+    assert passed(PLAIN, states=lambda example: states[id(example)]) == (0, 7), "the language model does not run"
+
+
+def test_what_is_kept_of_the_encoders_does_not_pass_them_again() -> None:
+    model, _ = loaded = make_tiny()
+    prepare_stage(model, "grounding")
+    objective, batch = Objective(model, PLAIN, cache_mb=100), make_batch(loaded)
+    found = [(losses.num_tiles, losses.num_images) for losses in (objective(batch), objective(batch))]
+    assert found == [(8, 7), (0, 0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,11 @@ def test_every_frame_is_there_with_its_split(pool: Pool) -> None:
 
 
 def test_frames_of_a_scene_follow_each_other_in_time_order(pool: Pool) -> None:
-    for source in ("synthetic", "hls", "ombria"):
-        for frames in pool.scenes("train", source):
-            assert [pool.frames[i].date for i in frames] == list(range(len(frames)))
-            assert frames == list(range(frames[0], frames[0] + len(frames)))
-            assert len({pool.frames[i].scene for i in frames}) == 1
-    assert {len(frames) for frames in pool.scenes("train", "synthetic")} == {1, 2}
-    assert [len(frames) for frames in pool.scenes("train", "ombria")] == [2]
+    scenes = [list(frames) for _, frames in groupby(pool.frames, key=lambda frame: (frame.source, frame.scene))]
+    assert all([frame.date for frame in frames] == list(range(len(frames))) for frames in scenes)
+    train = [frames for frames in scenes if frames[0].split == "train"]
+    assert {len(frames) for frames in train if frames[0].source == "synthetic"} == {1, 2}
+    assert [len(frames) for frames in train if frames[0].source == "ombria"] == [2]
 
 
 @pytest.mark.parametrize("seed", [0, 1, VALIDATION_SEED])

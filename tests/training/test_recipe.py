@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from terrascope.errors import RecipeError
-from terrascope.training.recipe import FOLDER, SHARDING, Recipe, list_recipes, load_recipe, write_recipe
+from terrascope.training.recipe import FOLDER, SHARDING, Recipe, list_recipes, load_recipe, quoted, write_recipe
 
 NAMES = {
     "stage1-8b", "stage2-8b", "stage2-8b-table-b", "stage1-8b-release", "stage2-8b-release",
@@ -135,6 +135,17 @@ def test_an_unknown_recipe_is_refused(name: str, said: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe(name)
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "text", ["a b: [c] #", 'it\'s "so" \\ ', "tab\tline\n", "ä \x7f \x85 \u2028", "\udcff", "x" * 200, "1", "null", ""]
+)
+def test_a_quoted_value_is_read_as_it_was(text: str) -> None:
+    assert load_recipe("nano-stage1", [f"read.made={quoted(text)}"]).read["made"] == text
+
+
+def test_a_quoted_path_is_its_text(tmp_path: Path) -> None:
+    assert load_recipe("nano-stage1", [f"store={quoted(tmp_path / 'a, b')}"]).store == tmp_path / "a, b"
 
 
 def test_a_file_of_ones_own_is_read_and_checked(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from terrascope.model import TerraScope
 from terrascope.training import run
 from terrascope.training.recipe import Recipe, load_recipe, write_recipe
 from terrascope.training.run import run_recipe
+from terrascope.training.throughput import StepCost
 from tests.model.conftest import make_tiny
 from tests.training.made_store import SIZE, SOURCE, made_samples, write_store
 
@@ -110,6 +111,23 @@ def test_a_run_leaves_its_recipe_its_log_and_its_curves(tiny_folder: Path, store
     assert curve == pytest.approx({line["step"]: line["loss"] for line in lines if "loss" in line}, rel=1e-6)
     assert [(done, total) for done, total, _ in shown] == [(1, 2), (2, 2)]
     assert shown[1][2].startswith("loss ") and "samples/s" in shown[1][2] and "MFU" in shown[1][2]
+
+
+@pytest.mark.parametrize(("weight", "draws"), [(0, False), (1, True)])
+def test_operations_count_what_the_encoders_see(
+    weight: int, draws: bool, tiny_folder: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[tuple[bool, bool]] = []
+    count = StepCost.count
+
+    def record(cost: StepCost, **numbers: Any) -> float:
+        counted.append((numbers["num_tiles"] > 0, numbers["num_images"] > 0))
+        return count(cost, **numbers)
+
+    monkeypatch.setattr(StepCost, "count", record)
+    changes = ["cache_mb=0", f"objective.loss.seg_loss_weight={weight}"]
+    run_recipe(small("nano-stage2", tiny_folder, store, *changes), tmp_path)
+    assert counted == [(True, draws)] * STEPS
 
 
 def interrupt_at(step: int) -> Any:

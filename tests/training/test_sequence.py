@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from terrascope.masks import encode_rle
-from terrascope.model import generation
-from terrascope.model.generation import EncodedScene, GenerationSettings, Reasoning, encode_scene, reason
+from terrascope.model.encoding import EncodedScene, encode_scene
+from terrascope.model.engine.engine import Engine
+from terrascope.model.generation import GenerationSettings, Reasoning, reason
 from terrascope.model.processing import Prompt
 from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.selection import select_tokens
 from terrascope.sample import Sample, SampleImage, SampleMask
 from terrascope.scene import Scene
 from terrascope.sources.synthetic import make_sample
-from terrascope.training.examples import make_example
 from terrascope.training.sequence import IGNORED, Target, TrainingSequence, build_sequence, pad_sequences
 from tests.model.conftest import Loaded, make_tiny
+from tests.training.made_examples import make_example
 
 KINDS = ("optical", "sar", "both", "two dates", "two dates, both")
 ONE_DATE = "<think>The water: [SEG] It covers. The tree: [SEG][SEG] So [SEG]</think><answer>A</answer><|im_end|>"
@@ -87,19 +88,9 @@ def both_ways(
     text, pairs = (TWO_DATES, (0, 1, 1, 0)) if "two" in kind else (ONE_DATE, (0, 0, 0, 0))
     encoded, prompt = prepare(tiny, scene)
     target = make_target(tiny, text, masks, pairs)
-    states: list[Tensor] = []
-    plain = generation.ground
-
-    def listen(model, encoded, pair, state):  # type: ignore[no-untyped-def]
-        states.append(state.clone())
-        return plain(model, encoded, pair, state)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generation, "ground", listen)
-        result = reason(
-            *tiny, encoded, prompt, forced_ids=target.token_ids.tolist(), forced_masks=masks, keep_record=True
-        )
-    return build(tiny, encoded, prompt, target), result, prompt, target, states
+    result = reason(*tiny, encoded, prompt, forced_ids=target.token_ids.tolist(), forced_masks=masks, keep_record=True)
+    assert result.record is not None
+    return build(tiny, encoded, prompt, target), result, prompt, target, result.record.seg_states
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -239,7 +230,9 @@ def test_a_sample_becomes_the_sequence_of_the_same_reasoning_asked_of_its_scene(
     example = make_example(processor, sample, scene, ())
     ids = processor.tokenizer(sample.reasoning + processor.tokenizer.eos_token, add_special_tokens=False)["input_ids"]
     reasoner = SceneReasoner(model, processor, scene, GenerationSettings())
-    written = reasoner.write(sample.question, sample.options, forced_ids=ids, masks=masks, keep_record=True)
+    written = Engine(reasoner.model).run(
+        lambda: reasoner.write(sample.question, sample.options, forced_ids=ids, masks=masks, keep_record=True)
+    )
     with torch.no_grad():
         encoded = encode_scene(model, processor.image_processor.prepare_scene(scene))
     built = build(tiny, encoded, example.prompt, example.target)

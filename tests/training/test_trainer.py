@@ -7,18 +7,16 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
 from transformers import TrainerCallback
 
 from terrascope.errors import OutputError, RecipeError, SampleError, TrainingError
+from terrascope.training.checkpoints import TRAINED
 from terrascope.training.process_batches import ProcessBatches
-from terrascope.training.trainer import TRAINED, count_targets, parameter_groups, part_of
 from tests.training.fake_training import (
     FakeObjective,
     InOrder,
@@ -161,6 +159,13 @@ def test_a_damaged_shard_is_named_as_it_is(tmp_path: Path, workers: int) -> None
     assert str(caught.value) == "part-5.parquet: damaged (cut off); build it again"
 
 
+def test_batches_that_are_only_looked_at_tell_their_errors_too(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    assert sum(len(batch.examples) for batch in trainer.placed(Items(), InOrder(5))) == len(Items())
+    with pytest.raises(SampleError, match=r"^part-5\.parquet: damaged"):
+        list(trainer.placed(Items(broken=(5,)), InOrder(5)))
+
+
 def test_the_rate_rises_over_the_warm_up_and_falls_by_a_cosine(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, batch_size=2, max_steps=10, optimizer={"learning_rate": 1.0e-3, "warmup": 0.3})
     trainer.train()
@@ -169,35 +174,6 @@ def test_the_rate_rises_over_the_warm_up_and_falls_by_a_cosine(tmp_path: Path) -
     # Half way down, 3.5 of 7 steps after the warm-up, lies between these two.
     assert rates[6] > 0.5e-3 > rates[7]
     assert rates[4:] == sorted(rates[4:], reverse=True)
-
-
-def test_parts_of_the_model_have_rates_of_their_own() -> None:
-    model = nn.ModuleDict({
-        "vlm": nn.ModuleDict({"language_model": nn.Linear(2, 2), "multi_modal_projector": nn.Linear(2, 2)}),
-        "sam": nn.ModuleDict({"mask_decoder": nn.Linear(2, 2)}),
-        "seg_projection": nn.Linear(2, 2),
-    })  # fmt: skip
-    model["vlm"]["language_model"].bias.requires_grad_(False)
-    settings = make_recipe(
-        optimizer={"learning_rate": 1.0, "projector_rate": 2.0, "decoder_rate": 3.0, "weight_decay": 0.1}
-    ).optimizer
-    groups = {(group["lr"], group["weight_decay"]): len(group["params"]) for group in parameter_groups(model, settings)}
-    assert groups == {(1.0, 0.1): 1, (2.0, 0.1): 1, (2.0, 0.0): 1, (3.0, 0.1): 2, (3.0, 0.0): 2}
-
-
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [
-        ("model.vlm.model.language_model.layers.0.mlp.up_proj.lora_A.default.weight", "language"),
-        ("model.vlm.lm_head.weight", "language"),
-        ("model.vlm.model.multi_modal_projector.linear_1.weight", "projector"),
-        ("model.vlm.model.visual.merger.mlp.0.weight", "projector"),
-        ("_fsdp_wrapped_module.model.sam.mask_decoder.conv_s0.weight", "decoder"),
-        ("model.mask_fusion.weight", "decoder"),
-    ],
-)
-def test_parameters_are_told_apart_by_name(name: str, part: str) -> None:
-    assert part_of(name) == part
 
 
 def test_gradients_are_clipped(tmp_path: Path) -> None:
@@ -236,12 +212,6 @@ def test_an_overall_batch_is_divided_among_processes() -> None:
     assert [recipe.accumulation_on(num) for num in (1, 4, 16)] == [16, 4, 1]
     with pytest.raises(RecipeError, match="overall_batch is 32, but 3 processes take 6 samples at a time"):
         recipe.accumulation_on(3)
-
-
-def test_masks_without_any_known_pixel_do_not_count() -> None:
-    known = (torch.zeros(2, 2, dtype=torch.bool), torch.tensor([[True, False], [False, False]]))
-    target = SimpleNamespace(token_ids=torch.arange(5), known=known, masks=known)
-    assert count_targets(SimpleNamespace(examples=(SimpleNamespace(target=target),))) == (5, 1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 4, 7])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from terrascope.errors import SceneError
 from terrascope.sample import Sample
 from terrascope.scene import Pair, Scene
 
@@ -74,14 +75,28 @@ def digest_of(samples: Iterable[Sample]) -> str:
 
 def shown_of(sample: Sample) -> Shown:
     """Which images of its scene a sample shows."""
-    kinds = {image.modality for image in sample.images}
+    return shown_by(kinds_of(sample))
+
+
+def kinds_of(sample: Sample) -> set[str]:
+    """The kinds of the images that a sample lists: `optical`, `sar`."""
+    return {image.modality for image in sample.images}
+
+
+def shown_by(kinds: Set[str]) -> Shown:
+    """Which images of its scene a sample shows that lists images of these kinds."""
     return "both" if len(kinds) > 1 else "sar" if kinds == {"sar"} else "optical"
 
 
 def show_only(scene: Scene, shown: Shown) -> Scene:
-    """The scene with its optical images alone, its SAR images alone, or both."""
+    """The scene with its optical images alone, its SAR images alone, or both.
+
+    Raises:
+        SceneError: it has none of them.
+    """
     if shown == "both":
         return scene
-    if shown == "optical":
-        return Scene(tuple(Pair(optical=pair.optical) for pair in scene.pairs), notes=scene.notes)
-    return Scene(tuple(Pair(sar=pair.sar) for pair in scene.pairs), notes=scene.notes)
+    # A scene has the same kinds of image on all dates.
+    if getattr(scene.pairs[0], shown) is None:
+        raise SceneError(f"{scene.observations[0].source}: no {shown} image; show all images of such a scene")
+    return Scene(tuple(Pair(**{shown: getattr(pair, shown)}) for pair in scene.pairs), notes=scene.notes)

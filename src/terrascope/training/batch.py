@@ -34,18 +34,15 @@ class Batch:
 
         Tokens and masks stay where they are: sequences are laid out on the CPU, and only embeddings move.
         """
-        return self._with_pixels(lambda pixels: pixels.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> Batch:
-        """The batch with the pixels in pinned memory; a `DataLoader` calls it by this name."""
-        return self._with_pixels(Tensor.pin_memory)
+        def move(pixels: Tensor) -> Tensor:
+            return pixels.to(device, non_blocking=non_blocking)
+
+        scenes = (replace(s, tiles=move(s.tiles), sam_images=move(s.sam_images)) for s in self.scenes)
+        return replace(self, scenes=tuple(scenes))
 
     def __reduce__(self) -> tuple[Callable[[Packed], Batch], tuple[Packed]]:
         return _unpack_batch, (pack(self.__dict__),)
-
-    def _with_pixels(self, move: Callable[[Tensor], Tensor]) -> Batch:
-        scenes = (replace(s, tiles=move(s.tiles), sam_images=move(s.sam_images)) for s in self.scenes)
-        return replace(self, scenes=tuple(scenes))
 
 
 def _unpack_batch(packed: Packed) -> Batch:

@@ -7,20 +7,73 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from terrascope.errors import TrainingError
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from terrascope.errors import OutputError, TrainingError
+from terrascope.training.stages import trained_parameters
+
+TRAINED = "trained.safetensors"
+"""The parameters that move, in a checkpoint."""
 
 CONTENTS = "contents.json"
 """The files of a checkpoint with their sizes and sums."""
 
+_TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "inline_container", "iostream error")
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 def staging_folder(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step is written before it is whole."""
     return folder / f".unfinished-{step}"
+
+
+@contextmanager
+def removed_on_failure(staged: Path) -> Iterator[None]:
+    """A checkpoint that cannot be written leaves nothing behind.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        # Torch has no error of its own for a full disk.
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in _TORCH_CANNOT_WRITE):
+            raise
+        reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+        raise OutputError(
+            f"{staged.parent}: a checkpoint cannot be written ({reason}); make room, and run it again to go on"
+        ) from None
+
+
+def save_trained(model: nn.Module, staged: Path) -> None:
+    """Write the parameters that move into a staged checkpoint."""
+    weights = {name: weight.detach().contiguous() for name, weight in trained_parameters(model).items()}
+    save_file(weights, staged / TRAINED)
+
+
+def load_trained(model: nn.Module, checkpoint: Path) -> None:
+    """Give the parameters that move their values in a checkpoint.
+
+    Raises:
+        TrainingError: it holds other parameters.
+    """
+    path = checkpoint / TRAINED
+    stored, own = load_file(path), trained_parameters(model)
+    odd = sorted(stored.keys() ^ own.keys())
+    if odd:
+        raise TrainingError(f"{path}: holds other parameters than this run trains ({odd[0]}); give another --out")
+    with torch.no_grad():
+        for name, weight in own.items():
+            weight.copy_(stored[name])
 
 
 def finish_checkpoint(folder: Path, step: int, keep: int) -> Path:

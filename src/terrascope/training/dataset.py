@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from terrascope.bench import items
 from terrascope.errors import SampleError, SceneError
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.processing import SceneInputs, TerraScopeProcessor
@@ -26,9 +27,7 @@ from terrascope.training.examples import (
     Shown,
     assemble_example,
     name_scene,
-    scene_id_of,
-    show_images,
-    shown_of,
+    shown_images,
 )
 from terrascope.training.lengths import Lengths
 from terrascope.training.mask_noise import perturb_mask
@@ -167,14 +166,14 @@ class TerraCotDataset(Dataset[tuple[Example, SceneInputs]]):
                 continue
             if any(among is not None and row[name] not in among for name, among in wanted.items()):
                 continue
-            modalities = {image["modality"] for image in row["images"]}
-            if settings.shown != "all" and settings.shown not in modalities:
+            kinds = {image["modality"] for image in row["images"]}
+            if settings.shown != "all" and settings.shown not in kinds:
                 num_unseen += 1
                 continue
             if row["source"] not in self.sources:
                 missing.add(row["source"])
             rows.append(number)
-            scenes.append(name_scene(row["source"], row["key"], shown_of(modalities, settings.shown)))
+            scenes.append(name_scene(row["source"], row["key"], shown_images(kinds, settings.shown)))
         if missing:
             raise SampleError(
                 f"{self.store.path}: scenes of {', '.join(sorted(missing))} are needed, but the folder was not given; "
@@ -190,8 +189,8 @@ class TerraCotDataset(Dataset[tuple[Example, SceneInputs]]):
         return np.array(rows, dtype=np.int64)[chosen], numbers.astype(np.int64)
 
     def _scene(self, sample: Sample) -> PreparedScene:
-        shown = shown_of({image.modality for image in sample.images}, self.settings.shown)
-        scene_id = scene_id_of(sample, self.settings.shown)
+        shown = shown_images(items.kinds_of(sample), self.settings.shown)
+        scene_id = name_scene(sample.source, sample.key, shown)
         # Samples of one scene come together.
         if self._last is None or self._last[0] != scene_id:
             source = self.sources[sample.source]
@@ -205,9 +204,9 @@ class TerraCotDataset(Dataset[tuple[Example, SceneInputs]]):
             self._last = (scene_id, scene)
         return self._last[1]
 
-    def _prepare(self, source: Source, key: str, shown: Shown) -> PreparedScene:
+    def _prepare(self, source: Source, key: str, shown: items.Shown) -> PreparedScene:
         chip = source.read(key)
-        return prepare_scene(self.processor, show_images(chip.scene, shown), chip.labels)
+        return prepare_scene(self.processor, items.show_only(chip.scene, shown), chip.labels)
 
     def _with_noise(self, example: Example) -> Example:
         target, settings = example.target, self.settings

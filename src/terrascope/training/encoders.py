@@ -47,45 +47,54 @@ class SceneEncoders:
     Args:
         model: whose encoders they are.
         cache_mb: MB (10^6 bytes) in main memory for what is kept; what was used longest ago makes room.
+
+    Attributes:
+        num_tiles, num_images: how many tiles have passed the image encoder so far, and how many images that of SAM-2.
     """
 
     def __init__(self, model: TerraScopeForConditionalGeneration, cache_mb: int = 0) -> None:
         self.model = model
-        self._patches = _Kept(cache_mb * 1_000_000 // 2)
-        self._maps = _Kept(cache_mb * 1_000_000 // 2)
+        self._patches = _Kept(cache_mb * 1_000_000 // 2, self._join)
+        self._maps = _Kept(cache_mb * 1_000_000 // 2, self._join)
+        self.num_tiles, self.num_images = 0, 0
 
     def look(self, scenes: Sequence[SceneInputs], scene_ids: Sequence[str]) -> list[Tensor]:
         """Per scene, its projected visual tokens `[tiles, N, D]`."""
         model, tower, projector = self.model, vision_encoder_of(self.model), projector_of(self.model)
-        counts = [len(scene.tiles) for scene in scenes]
+        tiles, counts = [scene.tiles for scene in scenes], [len(scene.tiles) for scene in scenes]
+
+        def see(some: Tensor) -> Maps:
+            self.num_tiles += len(some)
+            return (_patches(model, some),)
+
         if not is_frozen(tower, projector) or any(part is projector for part in tower.modules()):
-            tiles = torch.cat([self._on_device(scene.tiles) for scene in scenes])
-            return list(model.encode_tiles(tiles).split(counts))
+            self.num_tiles += sum(counts)
+            return list(model.encode_tiles(self._join(tiles)).split(counts))
         with torch.no_grad():
-            patches = self._patches.fetch(
-                scene_ids, [scene.tiles for scene in scenes], lambda tiles: (_patches(model, self._on_device(tiles)),)
-            )
-        kept = torch.cat([self._on_device(maps[0]) for maps in patches])
-        return list(projector(kept).split(counts))
+            patches = self._patches.fetch(scene_ids, tiles, see)
+        return list(projector(self._join([maps[0] for maps in patches])).split(counts))
 
     def embed(self, scenes: Sequence[SceneInputs], scene_ids: Sequence[str]) -> ImageEmbedding:
         """SAM-2's embedding of the images of all scenes, one after the other."""
         model, encoder = self.model, self.model.sam.vision_encoder
 
-        def see(images: Tensor) -> Maps:
-            return tuple(encoder(self._on_device(images)).fpn_hidden_states[:3])
+        def see(some: Tensor) -> Maps:
+            self.num_images += len(some)
+            return tuple(encoder(some).fpn_hidden_states[:3])
 
         images = [scene.sam_images for scene in scenes]
         if is_frozen(encoder):
             with torch.no_grad():
                 maps = self._maps.fetch(scene_ids, images, see)
-            together = [torch.cat([self._on_device(scene[level]) for scene in maps]) for level in range(3)]
+            together = [self._join([scene[level] for scene in maps]) for level in range(3)]
         else:
-            together = list(see(torch.cat(images)))
+            together = list(see(self._join(images)))
         return embed_features(model.sam, *together)
 
-    def _on_device(self, values: Tensor) -> Tensor:
-        return values.to(self.model.device, self.model.dtype, non_blocking=True)
+    def _join(self, parts: Sequence[Tensor]) -> Tensor:
+        """One tensor of several, where the model is and in its format."""
+        # Each before they are joined: kept scenes are in float16, which autocast to bfloat16 refuses to join.
+        return torch.cat([part.to(self.model.device, self.model.dtype, non_blocking=True) for part in parts])
 
 
 def place_images(scene: SceneInputs) -> list[dict[str, int]]:
@@ -110,10 +119,15 @@ def split_tokens(scene: SceneInputs, tokens: Tensor) -> list[dict[str, Tensor]]:
 
 
 class _Kept:
-    """Tensors by scene, up to a number of bytes."""
+    """Tensors by scene, up to a number of bytes.
 
-    def __init__(self, limit: int) -> None:
-        self.limit, self.size = limit, 0
+    Args:
+        limit: so many bytes.
+        join: makes one input of those of several scenes, as an encoder takes it.
+    """
+
+    def __init__(self, limit: int, join: Callable[[Sequence[Tensor]], Tensor]) -> None:
+        self.limit, self.size, self.join = limit, 0, join
         self.scenes: OrderedDict[str, Maps] = OrderedDict()
 
     def fetch(self, scene_ids: Sequence[str], inputs: Sequence[Tensor], see: Callable[[Tensor], Maps]) -> list[Maps]:
@@ -121,7 +135,7 @@ class _Kept:
         missing = [number for number, scene_id in enumerate(scene_ids) if scene_id not in self.scenes]
         found = {number: self.scenes[scene_id] for number, scene_id in enumerate(scene_ids) if scene_id in self.scenes}
         if missing:
-            images = torch.cat([inputs[number] for number in missing])
+            images = self.join([inputs[number] for number in missing])
             pieces = [see(piece) for piece in images.split(_AT_ONCE)]
             maps = [torch.cat(level).split([len(inputs[n]) for n in missing]) for level in zip(*pieces, strict=True)]
             found |= {number: tuple(level[place] for level in maps) for place, number in enumerate(missing)}

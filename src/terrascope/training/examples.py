@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from terrascope.bench import items
 from terrascope.errors import QuestionError, SampleError, SceneError
 from terrascope.landcover import UNLABELLED
 from terrascope.model.processing import Prompt, SceneFacts, TerraScopeProcessor
 from terrascope.sample import Sample
-from terrascope.scene import LabelMap, Pair, Scene
+from terrascope.scene import LabelMap, Scene
 from terrascope.trace import SEG, parse, resolve_images
 from terrascope.training.sequence import Target
 
@@ -48,34 +49,6 @@ class Example:
     class_names: tuple[str, ...]
     level: str
     task: str
-
-
-def make_example(
-    processor: TerraScopeProcessor,
-    sample: Sample,
-    scene: Scene,
-    labels: Sequence[LabelMap],
-    *,
-    reasoning: Reasoning = "grounded",
-    shown: Shown = "all",
-) -> Example:
-    """A sample with its scene in memory; `assemble_example` does the same from what is kept of a scene.
-
-    Args:
-        processor: of the model.
-        scene: all of its images.
-        labels: one label map a date; none where the data set has none, and every measured pixel counts as known.
-        reasoning: how much of the reasoning is to be written.
-        shown: the images that the model sees.
-
-    Raises:
-        SampleError: the sample does not fit its scene, or its masks do not fit its text.
-        SceneError: the scene has no image to show.
-    """
-    scene = show_images(scene, shown_of({image.modality for image in sample.images}, shown))
-    return assemble_example(
-        processor, sample, processor.describe(scene), known_pixels(scene, labels), reasoning=reasoning, shown=shown
-    )
 
 
 def assemble_example(
@@ -119,7 +92,7 @@ def assemble_example(
     )
     return Example(
         sample_id=sample.id,
-        scene_id=scene_id_of(sample, shown),
+        scene_id=name_scene(sample.source, sample.key, shown_images(items.kinds_of(sample), shown)),
         prompt=prompt,
         target=target,
         class_names=tuple(mask.class_name for mask in sample.masks) if masks else (),
@@ -128,39 +101,14 @@ def assemble_example(
     )
 
 
-def scene_id_of(sample: Sample, shown: Shown) -> str:
-    """What tells the scene of a sample, as it is shown, from all others of a data set."""
-    return name_scene(sample.source, sample.key, shown_of({image.modality for image in sample.images}, shown))
+def shown_images(kinds: Set[str], shown: Shown) -> items.Shown:
+    """Which images of its scene are shown of a sample that lists images of these kinds (`items.kinds_of`)."""
+    return items.shown_by(kinds) if shown == "all" else shown
 
 
-def shown_of(modalities: Set[str], shown: Shown) -> Shown:
-    """Which images of its scene are shown of a sample that lists images of these kinds."""
-    if shown != "all" or len(modalities) > 1:
-        return shown
-    return "sar" if "sar" in modalities else "optical"
-
-
-def name_scene(source: str, key: str, shown: Shown) -> str:
-    """The scene id of a chip."""
-    return f"{source}/{key}" if shown == "all" else f"{source}/{key} ({shown})"
-
-
-def show_images(scene: Scene, shown: Shown) -> Scene:
-    """The scene with its optical or its SAR images alone.
-
-    Raises:
-        SceneError: it has none of them.
-    """
-    if shown == "all":
-        return scene
-    kept = [
-        Pair(optical=pair.optical) if shown == "optical" else Pair(sar=pair.sar)
-        for pair in scene.pairs
-        if (pair.optical if shown == "optical" else pair.sar) is not None
-    ]
-    if not kept:
-        raise SceneError(f"{scene.observations[0].source}: no {shown} image; show all images of such a scene")
-    return Scene(tuple(kept), notes=scene.notes)
+def name_scene(source: str, key: str, shown: items.Shown) -> str:
+    """What tells a chip, as it is shown, from all others of a data set."""
+    return f"{source}/{key}" if shown == "both" else f"{source}/{key} ({shown})"
 
 
 def known_pixels(scene: Scene, labels: Sequence[LabelMap]) -> tuple[Tensor, ...]:

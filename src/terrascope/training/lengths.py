@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrascope.model.configuration import TerraScopeConfig
+from terrascope.model.injection import num_cells
 from terrascope.model.processing import SceneFacts, TerraScopeProcessor
-from terrascope.model.selection import bounding_box, select_tokens
 from terrascope.output import written_whole
 from terrascope.sample import Sample
 from terrascope.terracot.store import Store
@@ -79,30 +79,13 @@ class Lengths:
         config = self.config
         if config.interleave == "none":
             return 0
-        num = 0
         num_pairs = len(facts.modalities)
-        layout = self.processor.image_processor.layout_of((sample.height, sample.width), num_pairs)
+        grid = self.processor.image_processor.layout_of((sample.height, sample.width), num_pairs).token_grid
         images = resolve_images(parse(sample.reasoning), num_pairs)
+        num = 0
         for image, mask in zip(images, decode_masks(sample), strict=True):
             tokens_per_cell = len(facts.modalities[image - 1]) if config.modalities == "concatenate" else 1
-            if config.interleave == "similar":
-                # Similarity is the model's own: at most so many.
-                num += tokens_per_cell * config.max_masked_tokens
-                continue
-            cells = select_tokens(
-                bounding_box(mask) if config.interleave == "box" else mask,
-                layout.token_grid,
-                rule=config.token_rule,
-                threshold=config.coverage_threshold,
-                max_tokens=config.max_masked_tokens,
-                thinning=config.thinning,
-                keep_best=config.keep_best_token,
-                first_if_empty=config.first_token_if_empty,
-            )
-            num_cells = len(cells)
-            if config.interleave == "random" and config.random_tokens is not None:
-                num_cells = min(config.random_tokens, config.max_masked_tokens)
-            num += tokens_per_cell * num_cells
+            num += tokens_per_cell * num_cells(config, mask, grid)
         return num
 
     def _count(self, store: Store, rows: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -10,9 +10,6 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-NUM_POINTS = 12_544
-"""Points per mask of the paper's predecessors (112 x 112)."""
-
 Weight: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """What a term counts; recipes are checked by it."""
 

@@ -31,7 +31,7 @@ from terrascope.output import written_whole
 from terrascope.terracot.store import Store, open_store
 from terrascope.training.dense import MEAN, STD, DenseRecipe, initialize_narrow, pretrain
 from terrascope.training.pool import Pool, build_pool
-from terrascope.training.recipe import Recipe, load_recipe
+from terrascope.training.recipe import load_recipe, quoted
 from terrascope.training.run import Tell, run_recipe
 from terrascope.training.run_folder import check_same, fingerprint
 from terrascope.training.run_log import Progress
@@ -138,18 +138,17 @@ def train(
             future.result()
     model, processor = compose(find_tokenizer(folder, samples_there, recipe.vocabulary))
     prompts = load_encoders(model, folder)
-    samples = [f"store={_quoted(store)}", *(f"read.{name}={_quoted(root)}" for name, root in read.items())]
-    samples.append(f"scene_cache={_quoted(folder / 'scenes')}")
-    language = _recipe("nano-stage2", *samples, *LANGUAGE, f"max_steps={recipe.language_steps}")
+    samples = [f"store={quoted(store)}", *(f"read.{name}={quoted(root)}" for name, root in read.items())]
+    samples.append(f"scene_cache={quoted(folder / 'scenes')}")
+    language = load_recipe("nano-stage2", [*samples, *LANGUAGE, f"max_steps={recipe.language_steps}"])
     run_recipe(
         language, folder / "language", model=model, processor=processor, class_prompts=prompts,
         tell=tell, progress=progress,
     )  # fmt: skip
-    grounding = _recipe(
-        "nano-stage1", *samples, f"model={_quoted(folder / 'language' / 'model')}",
-        f"max_steps={recipe.grounding_steps}", "data.max_positions=800",
-        f"state_cache={_quoted(folder / 'states')}",
-    )  # fmt: skip
+    grounding = load_recipe("nano-stage1", [
+        *samples, f"model={quoted(folder / 'language' / 'model')}", f"max_steps={recipe.grounding_steps}",
+        "data.max_positions=800", f"state_cache={quoted(folder / 'states')}",
+    ])  # fmt: skip
     result = run_recipe(grounding, folder / "grounding", tell=tell, progress=progress)
     return save(result.model, folder / "nano")
 
@@ -197,12 +196,11 @@ def compose(tokenizer: PreTrainedTokenizerFast) -> tuple[TerraScopeForConditiona
 
 def load_encoders(model: TerraScopeForConditionalGeneration, folder: Path) -> torch.Tensor:
     """Put the pre-trained encoders of a run into a model; returns SAM-2's class prompts `[classes, C]`."""
-    for kind, target in (("sam", model.sam), ("tower", model.vlm.model.vision_tower)):
-        file = folder / ("sam.pt" if kind == "sam" else "vision.pt")
-        state = torch.load(file, weights_only=True)["model"]
-        inner = {name.removeprefix(f"{kind}."): value for name, value in state.items() if name.startswith(f"{kind}.")}
+    sam, vision = (torch.load(folder / name, weights_only=True)["model"] for name in ("sam.pt", "vision.pt"))
+    for prefix, state, target in (("sam.", sam, model.sam), ("tower.", vision, model.vlm.model.vision_tower)):
+        inner = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         target.load_state_dict(inner)
-    prompts: torch.Tensor = torch.load(folder / "sam.pt", weights_only=True)["model"]["class_prompts"]
+    prompts: torch.Tensor = sam["class_prompts"]
     return prompts
 
 
@@ -239,12 +237,3 @@ def _pretrain(kind: str, folder: Path, recipe: DenseRecipe, start: str | None) -
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     model = None if start is None else TerraScope.from_pretrained(start, device="cpu", dtype="float32")
     pretrain(kind, Pool.open(folder / "pool"), folder, recipe, model)
-
-
-def _recipe(name: str, *changes: str) -> Recipe:
-    return load_recipe(name, changes)
-
-
-def _quoted(value: object) -> str:
-    """A value as YAML, whatever characters it holds."""
-    return json.dumps(str(value), ensure_ascii=False)

@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from terrascope.model.drawing import ground
 from terrascope.model.encoding import EncodedScene
-from terrascope.model.generation import ground
 from terrascope.model.grounding import ImageEmbedding
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import SceneInputs
@@ -68,6 +68,8 @@ class Losses:
         extra: by name, the weighted sum of a further term and its count.
         num_positions: positions that went through the language model, without padding.
         seg_loss_weight: the lambda of Eq. 6.
+        num_tiles, num_images: tiles that went through the image encoder, and images through that of SAM-2; none of
+            those whose encoding was kept, or not needed.
     """
 
     language: Tensor
@@ -77,6 +79,16 @@ class Losses:
     extra: dict[str, tuple[Tensor, int]]
     num_positions: int
     seg_loss_weight: float
+    num_tiles: int = 0
+    num_images: int = 0
+
+    def parts(self) -> dict[str, tuple[Tensor, int]]:
+        """Every part of the loss by name, as a sum with what it is a sum over."""
+        return {
+            "language": (self.language, self.num_tokens),
+            "segmentation": (self.segmentation, self.num_masks),
+            **self.extra,
+        }
 
     def mean(
         self,
@@ -145,12 +157,13 @@ class Objective(nn.Module):
 
         Where L_seg has no weight, no mask is drawn.
         """
-        model, settings = self.model, self.settings
-        draws = self.settings.loss.seg_loss_weight > 0 or self.settings.injected == "predicted"
+        model, settings, encoders = self.model, self.settings, self.encoders
+        num_tiles, num_images = encoders.num_tiles, encoders.num_images
+        draws = settings.loss.seg_loss_weight > 0 or settings.injected == "predicted"
         drawn, embedding = self._embed(batch) if draws else ([], None)
         extra: dict[str, tuple[Tensor, int]] = {}
         if self.known_states is None:
-            tokens = self.encoders.look(batch.scenes, batch.scene_ids)
+            tokens = encoders.look(batch.scenes, batch.scene_ids)
             targets = self._targets(batch, tokens, drawn, embedding)
             result = self._run(batch, tokens, targets)
             if settings.modality_alignment:
@@ -175,6 +188,8 @@ class Objective(nn.Module):
             extra=extra,
             num_positions=result.num_positions,
             seg_loss_weight=settings.loss.seg_loss_weight,
+            num_tiles=encoders.num_tiles - num_tiles,
+            num_images=encoders.num_images - num_images,
         )
 
     def read_states(self, batch: Batch) -> list[Tensor]:
@@ -253,7 +268,7 @@ class Objective(nn.Module):
 
 
 def _split_scenes(scenes: Sequence[SceneInputs], embedding: ImageEmbedding) -> list[EncodedScene]:
-    """Scenes as `generation.ground` takes them."""
+    """Scenes as `drawing.ground` takes them."""
     starts = first_images(scenes)
     return [
         EncodedScene((), tuple(place_images(scene)), scene, embedding[start:stop])

@@ -66,13 +66,6 @@ class Pool:
         """Indices of the frames of a split and source."""
         return [i for i, frame in enumerate(self.frames) if frame.split == split and frame.source == source]
 
-    def scenes(self, split: str, source: str) -> list[list[int]]:
-        """Indices of the frames of every scene of a split and source, each scene's in time order."""
-        groups: dict[str, list[int]] = {}
-        for i in self.select(split, source):
-            groups.setdefault(self.frames[i].scene, []).append(i)
-        return list(groups.values())
-
 
 Entry = tuple[Frame, NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]
 

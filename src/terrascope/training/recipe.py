@@ -241,6 +241,11 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{where}: {describe_field_error(first)}") from None
 
 
+def quoted(value: object) -> str:
+    """A value as YAML, whatever characters it holds: the right side of an override of `load_recipe`."""
+    return str(yaml.safe_dump(str(value), default_style='"', width=float("inf"))).strip()
+
+
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """The recipe with all its fields, as a YAML file."""
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")

@@ -30,6 +30,7 @@ from terrascope.output import check_folder
 from terrascope.sources import open_source
 from terrascope.sources.chips import Source
 from terrascope.terracot.store import open_store
+from terrascope.training.arguments import check_devices
 from terrascope.training.batch import collate
 from terrascope.training.checkpoints import find_usable, step_of
 from terrascope.training.dataset import DataSettings, TerraCotDataset
@@ -41,7 +42,7 @@ from terrascope.training.sampler import SceneBatchSampler
 from terrascope.training.stages import freeze_masks, merge_lora, prepare_stage, reasoning_token_ids, trained_parameters
 from terrascope.training.states import SegStateCache
 from terrascope.training.throughput import StepCost
-from terrascope.training.trainer import TerraScopeTrainer, check_devices
+from terrascope.training.trainer import TerraScopeTrainer
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Cannot allocate memory", "not enough memory")
 
@@ -255,7 +256,7 @@ def _known_states(trainer: TerraScopeTrainer, folder: Path) -> SegStateCache:
     states = SegStateCache(folder, trainer.model)
     for data, batches in [(trainer.train_dataset, trainer.batches.batch_sampler), *filter(None, [trainer.others])]:
         with trainer.accelerator.autocast():
-            states.collect(trainer.place(batch) for batch in trainer.load(data, batches))
+            states.collect(trainer.placed(data, batches))
     return states
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from terrascope.model.generation import drawn_on
+from terrascope.model.drawing import drawn_on
 from terrascope.model.grounding import ImageEmbedding
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import SceneInputs

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from terrascope.model.generation import embed_prompt, inject, weigh_pairs
+from terrascope.model.encoding import embed_prompt
+from terrascope.model.injection import inject, weigh_pairs
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import Prompt
 from terrascope.model.tiles import TileLayout

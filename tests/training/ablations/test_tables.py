@@ -12,6 +12,7 @@ from terrascope.training.ablations.tables import (
     PAPER_RECIPE,
     TABLES,
     TRAININGS,
+    Variant,
     list_tables,
     table_named,
 )
@@ -19,6 +20,10 @@ from terrascope.training.recipe import load_recipe
 from tests.model.conftest import make_tiny
 
 VARIANTS = [(name, variant) for name, table in TABLES.items() for variant in table.variants]
+
+
+def variant_of(table: str, name: str) -> Variant:
+    return next(variant for variant in TABLES[table].variants if variant.name == name)
 
 
 def overrides(values: dict[str, object]) -> list[str]:
@@ -73,7 +78,7 @@ def test_a_table_names_trainings_and_a_reference_that_exist(name: str) -> None:
     assert len(set(names)) == len(names)
     assert table.reference in names
     assert set(table.trainings) <= set(TRAININGS)
-    assert table.variant(table.reference).training is not None
+    assert variant_of(name, table.reference).training is not None
 
 
 def test_random_tokens_tell_nothing_of_a_mask() -> None:
@@ -115,12 +120,12 @@ def test_the_papers_orders() -> None:
 
 
 def test_averages_of_table_3_are_those_of_its_five_tasks() -> None:
-    paper = TABLES["3"].variant("adaptive at test only").paper
+    paper = variant_of("3", "adaptive at test only").paper
     assert paper["macro"] == pytest.approx((72.3 + 69.0 + 66.7 + 78.8 + 63.6) / 5)
 
 
 def test_table_3_shows_sar_only_at_test_to_what_was_trained_without() -> None:
-    plain, at_test = TABLES["3"].variant("no fusion"), TABLES["3"].variant("adaptive at test only")
+    plain, at_test = variant_of("3", "no fusion"), variant_of("3", "adaptive at test only")
     assert plain.training == at_test.training == "optical"
     assert (plain.optical_only, at_test.optical_only) == (True, False)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from terrascope.bench import build as builder
 from terrascope.bench.derived import question_id
+from terrascope.bench.item_predictor import Outcome, ask_of
 from terrascope.bench.items import Benchmark, Item, Shown, digest_of, show_only, shown_of
 from terrascope.bench.recipe import TASKS, BenchRecipe, BenchSource
 from terrascope.bench.replies import Reply
@@ -26,10 +27,10 @@ from terrascope.bench.run import Progress, run
 from terrascope.bench.run_folder import read_run
 from terrascope.bench.store import GENERATED, open_bench
 from terrascope.choice import nearest_option
-from terrascope.errors import OutputError, SampleError
+from terrascope.errors import OutputError, SampleError, TerraScopeError
 from terrascope.model.generation import GenerationSettings
 from terrascope.model.terrascope import TerraScope
-from terrascope.predictor import Answer
+from terrascope.predictor import Answer, Ask
 from terrascope.question import LETTERS
 from terrascope.sample import Sample
 from terrascope.scene import Scene
@@ -175,23 +176,45 @@ class OwnAnswers:
         self.settings = GenerationSettings(max_new_tokens=budget, look="whole", choice_rule="letter")
 
     def ask(self, scene: Scene, question: str, *, options: Sequence[str] = ()) -> Answer:
-        if self.choice == "letter" or not options:
-            return self.model.ask(scene, question, options=options, settings=self.settings)
-        free = self.model.ask(scene, question, settings=self.settings)
-        place = nearest_option(free.text, options)
-        return replace(free, options=tuple(options), text=free.text if place is None else LETTERS[place])
+        shown = options if self.choice == "letter" else ()
+        return self._choose(self.model.ask(scene, question, options=shown, settings=self.settings), tuple(options))
 
     def segment(self, scene: Scene, class_name: str) -> Answer:
         return self.model.segment(scene, class_name)
 
-    def ask_item(self, item: Item) -> Answer:
-        answer = self.ask(item.scene, item.sample.question, options=item.sample.options)
+    def ask_items(self, items: Iterable[Item | TerraScopeError]) -> Iterator[Outcome]:
+        """As `ItemsPredictor.ask_items`."""
+        asked: deque[Item | TerraScopeError] = deque()
+
+        def asks() -> Iterator[Ask | TerraScopeError]:
+            for item in items:
+                asked.append(item)
+                if isinstance(item, TerraScopeError):
+                    yield item
+                else:
+                    yield ask_of(item) if self.choice == "letter" else replace(ask_of(item), options=())
+
+        for answer in self.model.ask_many(asks(), settings=self.settings):
+            item = asked.popleft()
+            if isinstance(answer, TerraScopeError) or isinstance(item, TerraScopeError):
+                yield answer
+                continue
+            chosen = self._choose(answer, item.sample.options)
+            self._note(item, chosen)
+            yield chosen
+
+    def _choose(self, answer: Answer, options: tuple[str, ...]) -> Answer:
+        if self.choice == "letter" or not options:
+            return answer
+        place = nearest_option(answer.text, options)
+        return replace(answer, options=options, text=answer.text if place is None else LETTERS[place])
+
+    def _note(self, item: Item, answer: Answer) -> None:
         shown = item.sample.options if self.choice == "letter" else ()
         cost = {"id": item.sample.id, **count_positions(self.model, answer, shown)}
         with self.costs.open("a", encoding="utf-8") as file:
             # A line begins with the break: one that a killed run has left torn takes no other with it.
             file.write(f"\n{json.dumps(cost)}")
-        return answer
 
 
 def count_positions(model: TerraScope, answer: Answer, options: Sequence[str]) -> dict[str, int]:

@@ -96,9 +96,6 @@ class Table:
     reference: str
     asked: Asked = "all"
 
-    def variant(self, name: str) -> Variant:
-        return next(variant for variant in self.variants if variant.name == name)
-
     @property
     def trainings(self) -> tuple[str, ...]:
         """Names of the trainings that it needs, each once."""
