@@ -1,11 +1,11 @@
-"""What one piece of work takes: seconds, and memory in a process of its own, so that each peak is its own. Linux."""
+"""What a piece of work takes: milliseconds, and memory in a process of its own, so that each peak is its own. Linux."""
 
 from __future__ import annotations
 
 import multiprocessing
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,3 +65,15 @@ def cpu_name() -> str:
     """The processor's name as Linux tells it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def time_alternately(actions: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
+    """Milliseconds of each action, `repeats` times, in turns after one round that does not count."""
+    milliseconds: list[list[float]] = [[] for _ in actions]
+    for round_number in range(repeats + 1):
+        for place, action in enumerate(actions):
+            start = time.perf_counter()
+            action()
+            if round_number:
+                milliseconds[place].append(1000 * (time.perf_counter() - start))
+    return milliseconds

@@ -35,7 +35,10 @@ from validation_scenes import ValidationScene, generated_scenes, hls_scenes
 from terrascope.bench.statistics import NUM_RESAMPLES, Interval, bootstrap, spread
 from terrascope.landcover import TERRASCOPE
 from terrascope.model import TerraScope
-from terrascope.model.generation import encode_scene, mask_logits, read_mask, reason
+from terrascope.model.drawing import mask_logits, read_mask
+from terrascope.model.encoding import encode_scene
+from terrascope.model.engine.requests import Ground
+from terrascope.model.generation import reason
 from terrascope.trace import Step, Trace, render
 
 TEMPERATURES = np.exp(np.linspace(np.log(0.25), np.log(4), 141))
@@ -93,7 +96,7 @@ def draw_masks(front: TerraScope, scenes: Iterable[ValidationScene], rng: np.ran
             found: list[Tensor] = []
 
             def look(pair: int, state: Tensor, _: str, found: list[Tensor] = found) -> tuple[Tensor, float]:
-                logits, seen = mask_logits(model, encoded, pair, state)  # noqa: B023 (called before the next scene)
+                ((logits, seen),) = mask_logits(model, [Ground(encoded, pair, state)])  # noqa: B023 (called at once)
                 found.append(logits)
                 return read_mask(logits, seen, 1.0)
 

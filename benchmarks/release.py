@@ -355,7 +355,7 @@ def compare(folder: Path, image: str, record: str) -> Iterator[tuple[str, str]]:
 
     from terrascope import Scene
     from terrascope.model import TerraScope
-    from terrascope.model.generation import encode_scene
+    from terrascope.model.encoding import encode_scene
     from terrascope.model.release.convert import import_release
 
     expected = np.load(folder / record)

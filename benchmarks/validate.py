@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from multiprocessing import get_context
@@ -43,9 +43,10 @@ from validation_scenes import (
 )
 
 from terrascope.choice import ChoiceRule
-from terrascope.errors import ModelError
+from terrascope.errors import ModelError, TerraScopeError
 from terrascope.landcover import TERRASCOPE
 from terrascope.model.checkpoint import locate
+from terrascope.predictor import Ask
 from terrascope.rasters.sensors import render
 from terrascope.scene import Scene
 from terrascope.sources.chips import read_all
@@ -68,40 +69,38 @@ class Reply:
 
 @lru_cache(maxsize=1)
 def _load(model: str) -> TerraScope:
-    """The model in a worker, on one thread, and its scene encoder; several questions share one encoding of a scene."""
+    """The model in a worker, on one thread."""
     import torch
 
-    from terrascope.model import TerraScope, terrascope
-    from terrascope.model.generation import encode_scene
+    from terrascope.model import TerraScope
 
     torch.set_num_threads(1)
-    predictor = TerraScope.from_pretrained(model)
-    processor = predictor.processor.image_processor
-    processor.prepare_scene = lru_cache(maxsize=1)(processor.prepare_scene)
-    vars(terrascope)["encode_scene"] = lru_cache(maxsize=1)(encode_scene)  # where `TerraScope.ask` finds it
-    return predictor
+    return TerraScope.from_pretrained(model)
 
 
 def answer_all(model: str, rule: ChoiceRule | None, scene: Scene, questions: Sequence[Question]) -> list[Reply]:
-    """Ask a model several questions about one scene."""
+    """Ask a model several questions about one scene, each also with the true masks."""
     from terrascope.model import GenerationSettings
 
-    predictor = _load(model)
-    settings = GenerationSettings(choice_rule=rule)
-    replies = []
+    asks = []
     for question in questions:
-        answer = predictor.ask(scene, question.text, options=question.options, settings=settings)
-        truths = [step.mask for step in question.trace.grounded_steps if step.mask is not None]
-        oracle = predictor.ask(scene, question.text, options=question.options, settings=settings, masks=truths)
-        replies.append(
-            Reply(
-                answer=answer.text,
-                masks=answer.masks,
-                num_disagreements=answer.num_disagreements,
-                oracle_answer=oracle.text,
-            )
+        ask = Ask(scene=scene, question=question.text, options=question.options)
+        truths = tuple(step.mask for step in question.trace.grounded_steps if step.mask is not None)
+        asks += [ask, replace(ask, masks=truths)]
+    answers = []
+    for answer in _load(model).ask_many(asks, settings=GenerationSettings(choice_rule=rule)):
+        if isinstance(answer, TerraScopeError):
+            raise answer
+        answers.append(answer)
+    return [
+        Reply(
+            answer=answer.text,
+            masks=answer.masks,
+            num_disagreements=answer.num_disagreements,
+            oracle_answer=oracle.text,
         )
-    return replies
+        for answer, oracle in zip(answers[::2], answers[1::2], strict=True)
+    ]
 
 
 def answer_in_parallel(model: str, rule: ChoiceRule | None, asked: Sequence[Asked], num_workers: int) -> list[Reply]:

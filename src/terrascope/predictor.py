@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from terrascope import answer_files, answer_json, spatial, trace
-from terrascope.errors import QuestionError, ScaleError
+from terrascope.errors import QuestionError, ScaleError, TerraScopeError
 from terrascope.question import LETTERS
 from terrascope.scene import Scene
 from terrascope.spatial import Measurement
@@ -196,6 +196,40 @@ class Answer:
             OutputError: the folder cannot be written, or a file stands in the way.
         """
         return answer_files.save(self, directory)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ask:
+    """A question to be put to a predictor.
+
+    Attributes:
+        scene, question, options: as in `Predictor.ask`.
+        masks: bool `[H, W]`, for the first masks of the reasoning in order, instead of the predictor's own; None for
+            its own.
+    """
+
+    scene: Scene
+    question: str
+    options: tuple[str, ...] = ()
+    masks: tuple[NDArray[np.bool_], ...] | None = None
+
+
+@runtime_checkable
+class ManyPredictor(Protocol):
+    """A predictor that answers many questions at once, faster than one after the other."""
+
+    def ask_many(self, asks: Iterable[Ask | TerraScopeError]) -> Iterator[Answer | TerraScopeError]:
+        """Answer questions, taking no more of them ahead than are answered at once.
+
+        Those about one scene (the same object) that follow each other share what the model sees of it.
+
+        Args:
+            asks: questions; an error in the place of one is handed on in its place.
+
+        Yields:
+            what came of each, in order: its answer, or what `ask` would raise.
+        """
+        ...
 
 
 class Predictor(Protocol):

@@ -10,6 +10,7 @@ from transformers import (
     EdgeTamMaskDecoderConfig,
     EdgeTamPromptEncoderConfig,
     InternVLConfig,
+    LlamaConfig,
     PreTrainedConfig,
     Qwen2_5_VLConfig,
     Qwen3Config,
@@ -43,6 +44,19 @@ def internvl35(vocab_size: int) -> InternVLConfig:
     text = Qwen3Config(
         vocab_size=vocab_size, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, head_dim=16, max_position_embeddings=2048, tie_word_embeddings=False,
+    )  # fmt: skip
+    vision = internvl3(vocab_size).vision_config
+    return InternVLConfig(vision_config=vision, text_config=text, image_seq_length=16, tie_word_embeddings=False)
+
+
+def internvl_llama(vocab_size: int) -> InternVLConfig:
+    """An InternVL whose text model is a Llama, with biases everywhere and a stretched rotary embedding."""
+    text = LlamaConfig(
+        vocab_size=vocab_size, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=1, max_position_embeddings=2048, attention_bias=True, mlp_bias=True,
+        rope_parameters={
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 512,
+        },
     )  # fmt: skip
     vision = internvl3(vocab_size).vision_config
     return InternVLConfig(vision_config=vision, text_config=text, image_seq_length=16, tie_word_embeddings=False)
@@ -92,6 +106,8 @@ def sam3() -> Sam3TrackerConfig:
 
 
 VLMS = {"internvl3": internvl3, "internvl35": internvl35, "qwen25vl": qwen25vl}
+TEXTS = {**VLMS, "internvl_llama": internvl_llama}
+"""Also those that differ from the others in their text model alone."""
 SAMS = {"sam2": sam2, "edgetam": edgetam, "sam3": sam3}
 
 
@@ -113,8 +129,8 @@ def spread(model: torch.nn.Module) -> None:
 
 def make_family(vlm: str = "internvl3", sam: str = "sam2", **settings: Any) -> Loaded:
     """A model of these two families in eval mode, with its processor."""
-    tokenizer = tokenizer_for(VLMS[vlm](64))
-    vlm_config = VLMS[vlm](len(tokenizer))
+    tokenizer = tokenizer_for(TEXTS[vlm](64))
+    vlm_config = TEXTS[vlm](len(tokenizer))
     marks = backbone_named(vlm_config.model_type).image_marks
     vlm_config.image_token_id = tokenizer.convert_tokens_to_ids(marks[1])
     config = TerraScopeConfig(

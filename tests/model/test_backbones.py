@@ -15,7 +15,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from terrascope.errors import ModelError
 from terrascope.model.backbones import BACKBONES
 from terrascope.model.configuration import TerraScopeConfig
-from terrascope.model.generation import GenerationSettings, embed_prompt, encode_scene, reason, weigh_pairs
+from terrascope.model.encoding import embed_prompt, encode_scene
+from terrascope.model.generation import GenerationSettings, reason
+from terrascope.model.injection import weigh_pairs
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import Prompt, TerraScopeProcessor
 from terrascope.model.selection import select_tokens

@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from terrascope.model.generation import (
-    EncodedScene,
-    GenerationSettings,
-    Reasoning,
-    embed_prompt,
-    encode_scene,
-    ground,
-    reason,
-    weigh_pairs,
-)
+from terrascope.model.drawing import ground
+from terrascope.model.encoding import EncodedScene, embed_prompt, encode_scene
+from terrascope.model.generation import GenerationSettings, Reasoning, reason
+from terrascope.model.injection import weigh_pairs
 from terrascope.model.processing import Prompt
 from terrascope.model.selection import select_tokens
 from terrascope.scene import Scene
@@ -157,28 +151,25 @@ def test_choices_are_answered_with_one_of_their_letters(tiny: Loaded, two_dates)
     encoded, prompt = prepare(tiny, two_dates.scene, ["10%", "20%", "30%"])
     # Whatever the random weights prefer: after <answer> only A, B or C may come. Force the tag by stopping short of it.
     forced = processor.tokenizer("<answer>", add_special_tokens=False)["input_ids"]
-    head = reason(model, processor, encoded, prompt, forced_ids=forced)
-    assert head.token_ids == tuple(forced)
+    begun = reason(model, processor, encoded, prompt, forced_ids=forced)
+    assert begun.token_ids == tuple(forced)
     letters = processor.tokenizer.convert_tokens_to_ids(["A", "B", "C"])
     original = processor.tokenizer.convert_tokens_to_ids
     answer_id = original("<answer>")
     calls: list[int] = []
-    plain_forward = model.forward
+    head = model.vlm.lm_head
 
-    def steer(*args, **kwargs):  # type: ignore[no-untyped-def]
-        output = plain_forward(*args, **kwargs)
-        if not calls:  # the first choice of the model becomes <answer>
-            output.logits[..., answer_id] = 1e4
-        else:
-            output.logits[..., original("<think>")] = 1e4
+    def steer(module, inputs, logits):  # type: ignore[no-untyped-def]
+        # The first choice of the model becomes <answer>, every later one <think>.
+        logits[..., original("<think>") if calls else answer_id] = 1e4
         calls.append(1)
-        return output
+        return logits
 
-    model.forward = steer
+    hook = head.register_forward_hook(steer)
     try:
         result = reason(model, processor, encoded, prompt, GenerationSettings(max_new_tokens=2))
     finally:
-        model.forward = plain_forward
+        hook.remove()
     assert result.token_ids[0] == answer_id
     assert result.token_ids[1] in letters
 

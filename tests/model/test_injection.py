@@ -16,17 +16,10 @@ from hypothesis.extra import numpy as hnp
 
 from terrascope.errors import ModelError
 from terrascope.model.checkpoint import take_settings
+from terrascope.model.encoding import EncodedScene, embed_prompt, encode_scene
 from terrascope.model.fusion import VisualTokens
-from terrascope.model.generation import (
-    EncodedScene,
-    GenerationSettings,
-    Reasoning,
-    embed_prompt,
-    encode_scene,
-    inject,
-    reason,
-    weigh_pairs,
-)
+from terrascope.model.generation import GenerationSettings, Reasoning, reason
+from terrascope.model.injection import cells_under, inject, num_cells, weigh_pairs
 from terrascope.model.processing import Prompt
 from terrascope.model.selection import bounding_box, draw_tokens, select_similar
 from terrascope.scene import Scene
@@ -261,6 +254,28 @@ def test_the_cap_counts_cells(loaded: Loaded, two_dates, half_masks) -> None:  #
         first = result.groundings[0]
         assert (first.num_optical_tokens, first.num_sar_tokens) == (5, 5), interleave
         assert model.config.max_injected_tokens == 10
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"interleave": name, "max_masked_tokens": cap} for name in INTERLEAVES for cap in (3, 128)]
+    + [
+        {"interleave": "random", "random_tokens": 5},
+        {"interleave": "random", "random_tokens": 5, "max_masked_tokens": 3},
+    ],
+)
+def test_cells_are_counted_without_the_model(loaded: Loaded, two_dates, half_masks, settings) -> None:  # type: ignore[no-untyped-def]
+    model, processor = loaded
+    # The cosine of every token is above this threshold: as many are similar as there can be.
+    take_settings(model.config, processor, {**settings, "similarity_threshold": -1.0})
+    encoded, prompt = prepare(loaded, shown(two_dates, "optical"))
+    visual = weigh_pairs(model, pairs_of(encoded), encoded.inputs.layouts, prompt)[0]
+    for mask in map(torch.from_numpy, (half_masks[0], ~half_masks[0], half_masks[0] & False)):
+        found = inject(model, visual, mask, written=[5, model.config.seg_token_id])[0]
+        counted = num_cells(model.config, mask, visual.token_grid)
+        assert counted == len(found) or (settings["interleave"] == "similar" and counted >= len(found))
+        if settings["interleave"] in ("mask", "box"):
+            assert cells_under(model.config, mask, visual.token_grid).tolist() == found.tolist()
 
 
 def test_random_tokens_hang_on_question_step_and_setting_but_not_on_the_mask(

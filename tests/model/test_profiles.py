@@ -12,7 +12,9 @@ import torch
 
 from terrascope.errors import ModelError
 from terrascope.model.checkpoint import take_profile
-from terrascope.model.generation import GenerationSettings, embed_prompt, encode_scene, reason, weigh_pairs
+from terrascope.model.encoding import embed_prompt, encode_scene
+from terrascope.model.generation import GenerationSettings, reason
+from terrascope.model.injection import weigh_pairs
 from terrascope.model.profiles import PROFILES
 from terrascope.model.terrascope import TerraScope
 from terrascope.sources.synthetic import make_sample

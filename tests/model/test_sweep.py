@@ -12,7 +12,8 @@ import torch
 
 from terrascope.doctor.folders import cache_folder
 from terrascope.model import sweep as sweeping
-from terrascope.model.generation import encode_scene, ground
+from terrascope.model.drawing import ground
+from terrascope.model.encoding import encode_scene
 from terrascope.model.sweep import Query, SweepSettings, Swept, sweep
 from terrascope.model.unfinished import Unfinished
 from terrascope.model.views import Axis

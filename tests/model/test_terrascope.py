@@ -12,7 +12,7 @@ import torch
 
 from terrascope.errors import ModelError, QuestionError, ScaleError
 from terrascope.georeference import Georeference
-from terrascope.model import generation
+from terrascope.model.engine import engine as engines
 from terrascope.model.generation import GenerationSettings, Reasoning
 from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.terrascope import FINISH_NOTES, TerraScope, choose_nearest
@@ -85,7 +85,8 @@ def test_segment_gives_one_mask_per_date_of_a_long_series(
     monkeypatch.setattr(
         "terrascope.model.terrascope.GenerationSettings", partial(GenerationSettings, max_new_tokens=100)
     )
-    monkeypatch.setattr(generation, "ground", lambda *settings: (torch.ones(64, 64, dtype=torch.bool), 1.0))
+    everywhere = (torch.ones(64, 64, dtype=torch.bool), 1.0)
+    monkeypatch.setattr(engines, "ground_all", lambda model, asked: [everywhere] * len(asked))
     series = Scene(one_date.pairs * 5)
     assert len(front.segment(series, "water").masks) == 5
 
@@ -128,7 +129,8 @@ def test_a_reasoning_that_never_ends_is_cut_and_says_so(one_date: Scene) -> None
 
 def test_the_budget_of_segment_has_room_for_both_tokens_of_a_cell(two_dates, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     front = TerraScope(*make_tiny(max_masked_tokens=16, modalities="concatenate"), "tiny")  # type: ignore[arg-type]
-    monkeypatch.setattr(generation, "ground", lambda *settings: (torch.ones(64, 64, dtype=torch.bool), 1.0))
+    everywhere = (torch.ones(64, 64, dtype=torch.bool), 1.0)
+    monkeypatch.setattr(engines, "ground_all", lambda model, asked: [everywhere] * len(asked))
     answer = front.segment(two_dates.scene, "water")
     assert [(step.num_optical_tokens, step.num_sar_tokens) for step in answer.steps] == [(16, 16)] * 2
     replayed = front.ground(two_dates.scene, "Where is the water?", answer.reasoning)
@@ -148,12 +150,14 @@ def test_a_text_whose_last_mask_uses_up_its_tokens_was_not_cut_off(two_dates, ca
         forced = front.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         budget = GenerationSettings(max_new_tokens=len(forced) + cap * len(scene.pairs))
         reasoner = SceneReasoner(front.model, front.processor, scene, budget)
-        reasoning = reasoner.write("Q?", forced_ids=forced, masks=[whole] * len(scene.pairs))
+        write = partial(reasoner.write, "Q?", forced_ids=forced, masks=[whole] * len(scene.pairs))
+        reasoning = front.engine.run(write)
         assert [one.num_optical_tokens + one.num_sar_tokens for one in reasoning.groundings] == [cap] * len(scene.pairs)
         assert reasoning.finish_reason == "end" and reasoning.token_ids == tuple(forced)
         shorter = GenerationSettings(max_new_tokens=budget.max_new_tokens - 1)
         cut = SceneReasoner(front.model, front.processor, scene, shorter)
-        assert cut.write("Q?", forced_ids=forced, masks=[whole] * len(scene.pairs)).finish_reason == "length"
+        write = partial(cut.write, "Q?", forced_ids=forced, masks=[whole] * len(scene.pairs))
+        assert front.engine.run(write).finish_reason == "length"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -18,8 +18,8 @@ from typing import Any
 from terrascope import masks, trace
 from terrascope.bench.external.protocols import OWN, PROTOCOLS
 from terrascope.bench.foreign import CUT_OFF
-from terrascope.bench.item_predictor import ask_item
-from terrascope.bench.items import Benchmark
+from terrascope.bench.item_predictor import Outcome, ask_items
+from terrascope.bench.items import Benchmark, Item
 from terrascope.bench.parsing import read_choice
 from terrascope.bench.replies import Reply
 from terrascope.bench.run_folder import REPLIES, append, appending, begin, describe_run, held, take_up
@@ -145,10 +145,8 @@ def run(
             count.add(reply)
         num_asked, in_a_row, num_done, fault = 0, 0, count.num, None
         with appending(target / REPLIES) as file:
-            for index, sample in enumerate(samples):
-                if sample.id in replies:
-                    continue
-                reply, error = _ask(benchmark, index, predictor)
+            places = [index for index, sample in enumerate(samples) if sample.id not in replies]
+            for reply, error in _replies(benchmark, places, predictor):
                 append(file, target / REPLIES, reply)
                 count.add(reply)
                 num_asked, num_done = num_asked + 1, num_done + 1
@@ -202,24 +200,46 @@ def reason_of(error: TerraScopeError | MemoryError) -> str:
 # One item.
 
 
-def _ask(benchmark: Benchmark, index: int, predictor: Predictor) -> tuple[Reply, TerraScopeError | MemoryError | None]:
-    """The reply to an item; where it failed, one without an answer, and why.
+_Reached = tuple[Reply, TerraScopeError | MemoryError | None]
+"""The reply to an item; where it failed, one without an answer, and why."""
+
+
+def _replies(benchmark: Benchmark, places: Sequence[int], predictor: Predictor) -> Iterator[_Reached]:
+    """The replies to the items at some places, in order.
 
     Raises:
         EndpointError: what every further request would meet.
     """
-    sample_id = benchmark.samples[index].id
-    started = perf_counter()
-    try:
-        item = benchmark.item(index)
-        started = perf_counter()
-        answer = ask_item(predictor, item)
-        return to_reply(sample_id, answer, perf_counter() - started), None
-    except (TerraScopeError, MemoryError) as error:
-        if isinstance(error, EndpointError) and not isinstance(error, NoReply):
-            raise
-        seconds = round(perf_counter() - started, 6)
-        return Reply(id=sample_id, text="", raw="", seconds=seconds, failed=reason_of(error)), error
+    reading_s = 0.0
+
+    def items() -> Iterator[Item | TerraScopeError]:
+        nonlocal reading_s
+        for index in places:
+            started = perf_counter()
+            try:
+                item: Item | TerraScopeError = benchmark.item(index)
+            except TerraScopeError as error:
+                item = error
+            except MemoryError:
+                item = ModelError(f"{benchmark.samples[index].id}: {_MEMORY_WORDS} while its scene was read")
+            reading_s += perf_counter() - started
+            yield item
+
+    outcomes = ask_items(predictor, items())
+    for index in places:
+        # Of items that are answered together, each counts the time since the last reply.
+        started, read_before = perf_counter(), reading_s
+        came = next(outcomes)
+        seconds = perf_counter() - started - (reading_s - read_before)
+        yield _outcome(benchmark.samples[index].id, came, seconds)
+
+
+def _outcome(sample_id: str, came: Outcome, seconds: float) -> _Reached:
+    if isinstance(came, Answer):
+        return to_reply(sample_id, came, seconds), None
+    if isinstance(came, EndpointError) and not isinstance(came, NoReply):
+        raise came
+    return Reply(id=sample_id, text="", raw="", seconds=round(seconds, 6), failed=reason_of(came)), came
 
 
 def _count_failures(in_a_row: int, error: TerraScopeError | MemoryError | None, name: str) -> int:

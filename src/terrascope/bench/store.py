@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from terrascope.bench.items import Item, digest_of, show_only, shown_of
+from terrascope.bench.items import Item, Shown, digest_of, show_only, shown_of
 from terrascope.bench.sound import check_questions
 from terrascope.errors import SampleError
 from terrascope.sample import Sample
+from terrascope.scene import Scene
 from terrascope.sources.chips import Chip, Source
 from terrascope.terracot.plan import PLAN
 from terrascope.terracot.recipe import SourceRecipe
@@ -72,6 +73,7 @@ class BenchStore:
         self._sources: dict[str, Source] = {}
         # The versions of a question, and the questions about a chip, follow each other.
         self._read = lru_cache(maxsize=1)(self.read_chip)
+        self._show = lru_cache(maxsize=len(get_args(Shown)))(self._read_shown)
 
     def item(self, index: int) -> Item:
         """The item of this number, from 0, its scene read again.
@@ -81,13 +83,17 @@ class BenchStore:
             SceneError: its images cannot be read.
         """
         sample = self.samples[index]
-        scene = self._read(sample.source, sample.key).scene
+        scene = self._show(sample.source, sample.key, shown_of(sample))
         if scene.shape != (sample.height, sample.width):
             raise SampleError(
                 f"{sample.id}: its scene has {scene.shape[0]} x {scene.shape[1]} pixels, and its masks "
                 f"{sample.height} x {sample.width}; give the data that {self.name} was built from"
             )
-        return Item(sample=sample, scene=show_only(scene, shown_of(sample)))
+        return Item(sample=sample, scene=scene)
+
+    def _read_shown(self, source: str, key: str, shown: Shown) -> Scene:
+        """The scene as its questions show it: one object for all of them, so that they share what a model sees."""
+        return show_only(self._read(source, key).scene, shown)
 
     def read_chip(self, source: str, key: str) -> Chip:
         """The chip of a source and key, which must show what was asked about.

@@ -5,6 +5,7 @@ The image is encoded once; every [SEG] that falls on it is decoded from the same
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,14 @@ class ImageEmbedding:
 
     def __getitem__(self, rows: slice | Tensor) -> ImageEmbedding:
         return ImageEmbedding(self.features[rows], self.fine[rows], self.middle[rows])
+
+    @staticmethod
+    def cat(embeddings: Sequence[ImageEmbedding]) -> ImageEmbedding:
+        """One batch of several, all of images of one size."""
+        if len(embeddings) == 1:
+            return embeddings[0]
+        maps = zip(*((one.features, one.fine, one.middle) for one in embeddings), strict=True)
+        return ImageEmbedding(*(torch.cat(one) for one in maps))
 
 
 def encode_images(sam: Any, pixel_values: Tensor) -> ImageEmbedding:

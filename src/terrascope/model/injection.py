@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.fusion import VisualTokens, weigh_modalities
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import Prompt
@@ -65,6 +66,47 @@ def inject(
     return cells.repeat(visual.tokens_per_cell(modalities)), features, is_optical
 
 
+def cells_under(config: TerraScopeConfig, mask: Tensor, token_grid: tuple[int, int]) -> Tensor:
+    """The cells that lie under a mask by the rules of a configuration (Eq. 3); under its bounding box for `box`.
+
+    Args:
+        config: its rules choose, as `select_tokens` describes them.
+        mask: bool `[H, W]`, on the CPU.
+        token_grid: (rows, columns).
+
+    Returns:
+        int64 indices `[k]` into the flattened grid, in the order in which they are fed back.
+    """
+    return select_tokens(
+        bounding_box(mask) if config.interleave == "box" else mask,
+        token_grid,
+        rule=config.token_rule,
+        threshold=config.coverage_threshold,
+        max_tokens=config.max_masked_tokens,
+        thinning=config.thinning,
+        keep_best=config.keep_best_token,
+        first_if_empty=config.first_token_if_empty,
+    )
+
+
+def num_cells(config: TerraScopeConfig, mask: Tensor, token_grid: tuple[int, int]) -> int:
+    """How many cells are fed back for a mask, as far as that is known without the model.
+
+    Likeness to words is the model's own: for `similar` it is the most that there can be. `random_tokens` may be more
+    than the grid has, which then gives all its cells.
+
+    Args:
+        config, mask, token_grid: as of `cells_under`.
+    """
+    if config.interleave == "none":
+        return 0
+    if config.interleave == "similar":
+        return config.max_masked_tokens
+    if config.interleave == "random" and config.random_tokens is not None:
+        return min(config.random_tokens, config.max_masked_tokens)
+    return len(cells_under(config, mask, token_grid))
+
+
 def _choose_cells(
     model: TerraScopeForConditionalGeneration, visual: VisualTokens, mask: Tensor, written: Sequence[int] | Tensor
 ) -> Tensor:
@@ -85,22 +127,11 @@ def _choose_cells(
             threshold=config.similarity_threshold,
             max_tokens=config.max_masked_tokens,
         )
-    cells = select_tokens(
-        bounding_box(mask) if config.interleave == "box" else mask,
-        visual.token_grid,
-        rule=config.token_rule,
-        threshold=config.coverage_threshold,
-        max_tokens=config.max_masked_tokens,
-        thinning=config.thinning,
-        keep_best=config.keep_best_token,
-        first_if_empty=config.first_token_if_empty,
-    )
     if config.interleave == "random":
         _, segs = _read_written(config.seg_token_id, written)
         entropy = (config.random_seed, len(segs) - 1, *visual.question_ids)
-        num = len(cells) if config.random_tokens is None else min(config.random_tokens, config.max_masked_tokens)
-        return draw_tokens(num, visual.token_grid, entropy)
-    return cells
+        return draw_tokens(num_cells(config, mask, visual.token_grid), visual.token_grid, entropy)
+    return cells_under(config, mask, visual.token_grid)
 
 
 def _read_written(seg_token_id: int, written: Sequence[int] | Tensor) -> tuple[Tensor, list[int]]:

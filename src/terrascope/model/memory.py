@@ -114,6 +114,13 @@ def check_memory(name: str, need: MemoryNeed, device: torch.device) -> None:
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for what torch and Python raise where memory ran out."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    )
+
+
 @contextmanager
 def memory_errors_in_words(device: torch.device) -> Iterator[None]:
     """Turn the library's error about memory that ran out into one sentence.
@@ -124,8 +131,7 @@ def memory_errors_in_words(device: torch.device) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        is_ours = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not is_ours and not any(words in str(error) for words in _OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
         free = free_memory(device)
         left = f" ({in_bytes(free[0])} are free now, {free[1]})" if free else ""

@@ -8,14 +8,17 @@ sweep has made of it: so words, injected visual tokens and numbers all follow fr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from terrascope.model.generation import GenerationSettings, Grounder, Reasoning, encode_scene, ground, reason
+from terrascope.model.drawing import ground
+from terrascope.model.encoding import encode_scene
+from terrascope.model.engine.requests import Program
+from terrascope.model.generation import GenerationSettings, Grounder, Listener, Reasoning, reasoning
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
 from terrascope.model.sweep import Progress, Query, SweepSettings, Swept, sweep
@@ -99,32 +102,32 @@ class SceneReasoner:
         forced_ids: Sequence[int] | None = None,
         masks: Sequence[NDArray[np.bool_]] | None = None,
         keep_record: bool = False,
-    ) -> Reasoning:
-        """A reasoning about a question; the arguments are those of `generation.reason`."""
+        tell: Listener | None = None,
+    ) -> Program[Reasoning]:
+        """A reasoning about a question, as a program of the engine; the arguments are those of `reasoning`.
+
+        Of a large scene, `tell` hears the reasoning with the masks of the whole scene, not the first look.
+        """
         prompt = self.processor.prepare_prompt(self.facts, question, options)
 
-        def write(ground_with: Grounder | None) -> Reasoning:
-            return reason(
+        def write(ground_with: Grounder | None, tell: Listener | None = None) -> Program[Reasoning]:
+            return reasoning(
                 self.model, self.processor, self.encoded, prompt, self.limits,
-                forced_ids=forced_ids, forced_masks=masks, ground_with=ground_with, keep_record=keep_record,
+                forced_ids=forced_ids, forced_masks=masks, ground_with=ground_with, keep_record=keep_record, tell=tell,
             )  # fmt: skip
 
-        return self._with_masks(write)
-
-    def _with_masks(self, write: Callable[[Grounder | None], Reasoning]) -> Reasoning:
-        """The reasoning that `write` makes with the masks of a grounder (None: those of the encoded scene)."""
         if not self.by_views:
             is_reduced = self.encoded.inputs.valid[0].shape != self.scene.shape
-            return write(self._ground_reduced if is_reduced else None)
+            return (yield from write(self._ground_reduced if is_reduced else None, tell))
         asked: dict[_Key, Tensor] = {}
 
         def look(pair: int, state: Tensor, text: str) -> tuple[Tensor, float]:
             asked.setdefault(_key(pair, text), state.clone())
             return ground(self.model, self.encoded, pair, state)
 
-        write(look)
+        yield from write(look)
         self._prepare(asked)
-        return write(self._ground)
+        return (yield from write(self._ground, tell))
 
     def _prepare(self, asked: dict[_Key, Tensor]) -> None:
         missing = {key: state for key, state in asked.items() if key not in self.masks}

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from terrascope.model.generation import drawn_on
+from terrascope.model.drawing import drawn_on
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeImageProcessor
 from terrascope.model.unfinished import Unfinished
@@ -57,7 +57,7 @@ class SweepSettings:
 
 @dataclass(frozen=True, eq=False)
 class Swept:
-    """The result of one query: mask bool `[H, W]`, and its confidence as `generation.ground` defines it."""
+    """The result of one query: mask bool `[H, W]`, and its confidence as `drawing.ground` defines it."""
 
     mask: NDArray[np.bool_]
     confidence: float

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from terrascope.choice import nearest_option
+from terrascope.errors import TerraScopeError
 from terrascope.landcover import TERRASCOPE
 from terrascope.model import hub
 from terrascope.model.checkpoint import EMBEDDED, load, locate, take_profile
 from terrascope.model.compose import choose_parts, compose
 from terrascope.model.devices import Quantization
-from terrascope.model.generation import GenerationSettings, Reasoning
+from terrascope.model.engine.engine import Engine
+from terrascope.model.engine.requests import Program
+from terrascope.model.engine.story import Story
+from terrascope.model.generation import Event, GenerationSettings, Listener, Reasoning
 from terrascope.model.memory import memory_errors_in_words
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
@@ -25,11 +32,16 @@ from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.release.arrival import imported, is_released
 from terrascope.model.replay import Replay, to_arrays, without_regions
 from terrascope.model.sweep import Progress
-from terrascope.predictor import Answer, check_text
+from terrascope.predictor import Answer, Ask, check_text
 from terrascope.question import LETTERS, check_question
 from terrascope.scene import Scene
 from terrascope.tasks.measured import measured_answer
 from terrascope.trace import SEG, Step, Trace, parse, render
+
+T = TypeVar("T")
+
+_RECENT_SCENES = 4
+"""Scenes that stay encoded while others are asked about."""
 
 FINISH_NOTES = {
     "length": "The reasoning was cut off at the limit of new tokens.",
@@ -53,6 +65,7 @@ class TerraScope:
         self.model = model
         self.processor = processor
         self.name = name
+        self.engine = Engine(model)
 
     @classmethod
     def from_pretrained(
@@ -156,10 +169,69 @@ class TerraScope:
             ScaleError: the answer is a length or an area, and the scene does not know its scale.
         """
         question, options = check_question(scene, question, options)
+        settings = settings or GenerationSettings()
+        return self._run(lambda: self._answer(scene, question, options, settings, masks=masks, progress=progress))
+
+    def stream(
+        self,
+        scene: Scene,
+        question: str,
+        *,
+        options: Sequence[str] = (),
+        settings: GenerationSettings | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Event | Answer]:
+        """Answer a question, and tell of it as it is reasoned.
+
+        Args:
+            scene, question, options, settings, progress: as in `ask`.
+
+        Yields:
+            `Wrote` after every token, `Drew` after every mask, and the answer at last. Whoever stops listening cancels
+            the reasoning.
+
+        Raises:
+            QuestionError, ScaleError: as `ask`.
+        """
+        question, options = check_question(scene, question, options)
+        limits = settings or GenerationSettings()
+        story: Story[Event] = Story()
+        ticket = self.engine.submit(
+            story.told_by(lambda tell: self._answer(scene, question, options, limits, progress=progress, tell=tell))
+        )
         with memory_errors_in_words(self.model.device):
-            return self._answer(
-                scene, question, options, settings or GenerationSettings(), masks=masks, progress=progress
-            )
+            yield from story.follow(self.engine, ticket)
+            yield ticket.result()
+
+    def ask_many(
+        self, asks: Iterable[Ask | TerraScopeError], *, settings: GenerationSettings | None = None
+    ) -> Iterator[Answer | TerraScopeError]:
+        """Answer many questions, several at once (`terrascope.predictor.ManyPredictor`).
+
+        Each answer is the one that `ask` gives, up to the rounding of sums that are added in another order.
+        """
+        limits = settings or GenerationSettings()
+        recent: deque[tuple[Scene, SceneReasoner]] = deque(maxlen=_RECENT_SCENES)
+
+        def look(scene: Scene) -> SceneReasoner:
+            known = next((reasoner for seen, reasoner in recent if seen is scene), None)
+            if known is None:
+                known = SceneReasoner(self.model, self.processor, scene, limits)
+                recent.append((scene, known))
+            return known
+
+        def begin(ask: Ask | TerraScopeError) -> Program[Answer]:
+            if isinstance(ask, TerraScopeError):
+                raise ask
+            question, options = check_question(ask.scene, ask.question, ask.options)
+            return (yield from self._answer(ask.scene, question, options, limits, masks=ask.masks, look=look))
+
+        for ticket in self.engine.run_all(partial(begin, ask) for ask in asks):
+            try:
+                with memory_errors_in_words(self.model.device):
+                    yield ticket.result()
+            except TerraScopeError as error:
+                yield error
 
     def segment(
         self,
@@ -181,9 +253,10 @@ class TerraScope:
         forced = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         # Every date may inject up to the cap; nothing of what is forced may be cut off.
         budget = len(forced) + len(scene.pairs) * self.model.config.max_injected_tokens
-        settings = replace(settings or GenerationSettings(), max_new_tokens=budget)
-        with memory_errors_in_words(self.model.device):
-            return self._answer(scene, f"Where is the {name}?", (), settings, forced_ids=forced, progress=progress)
+        limits = replace(settings or GenerationSettings(), max_new_tokens=budget)
+        return self._run(
+            lambda: self._answer(scene, f"Where is the {name}?", (), limits, forced_ids=forced, progress=progress)
+        )
 
     def ground(
         self,
@@ -211,19 +284,27 @@ class TerraScope:
         check_text(text)
         forced = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         budget = len(forced) + (text.count(SEG) + 1) * self.model.config.max_injected_tokens
-        settings = replace(settings or GenerationSettings(), max_new_tokens=budget)
-        with memory_errors_in_words(self.model.device):
-            reasoner = SceneReasoner(self.model, self.processor, scene, settings, progress)
-            reasoning = reasoner.write(question, options, forced_ids=forced, keep_record=True)
+        limits = replace(settings or GenerationSettings(), max_new_tokens=budget)
+
+        def write() -> Program[tuple[Reasoning, Sequence[str]]]:
+            reasoner = SceneReasoner(self.model, self.processor, scene, limits, progress)
+            reasoning = yield from reasoner.write(question, options, forced_ids=forced, keep_record=True)
+            return reasoning, reasoner.notes
+
+        reasoning, notes = self._run(write)
         record = reasoning.record
         assert record is not None
         return Replay(
-            answer=to_answer(scene, question, options, reasoning, self.name, reasoner.notes),
+            answer=to_answer(scene, question, options, reasoning, self.name, notes),
             token_ids=reasoning.token_ids,
             injected=to_arrays(record),
             logits=torch.stack(record.logits) if keep_record else None,
             seg_states=torch.stack(record.seg_states) if keep_record else None,
         )
+
+    def _run(self, begin: Callable[[], Program[T]]) -> T:
+        with memory_errors_in_words(self.model.device):
+            return self.engine.run(begin)
 
     def _answer(
         self,
@@ -235,17 +316,19 @@ class TerraScope:
         forced_ids: Sequence[int] | None = None,
         masks: Sequence[NDArray[np.bool_]] | None = None,
         progress: Progress | None = None,
-    ) -> Answer:
-        reasoner = SceneReasoner(self.model, self.processor, scene, settings, progress)
+        tell: Listener | None = None,
+        look: Callable[[Scene], SceneReasoner] | None = None,
+    ) -> Program[Answer]:
+        reasoner = look(scene) if look else SceneReasoner(self.model, self.processor, scene, settings, progress)
         if options and (settings.choice_rule or self.model.config.choice_rule) == "nearest":
-            free = reasoner.write(question, forced_ids=forced_ids, masks=masks)
+            free = yield from reasoner.write(question, forced_ids=forced_ids, masks=masks, tell=tell)
             said = to_answer(scene, question, (), free, self.name)
             measured = said.measured
             chosen = choose_nearest(free, options, measured)
             if chosen is not None:
                 note = NEAREST_NOTE.format(said.text) if measured is None else MEASURED_NOTE.format(said.text, measured)
                 return to_answer(scene, question, options, chosen, self.name, [*reasoner.notes, note])
-        reasoning = reasoner.write(question, options, forced_ids=forced_ids, masks=masks)
+        reasoning = yield from reasoner.write(question, options, forced_ids=forced_ids, masks=masks, tell=tell)
         return to_answer(scene, question, options, reasoning, self.name, reasoner.notes)
 
 

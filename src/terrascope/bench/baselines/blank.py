@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from terrascope.bench.item_predictor import ask_item
+from terrascope.bench.item_predictor import Outcome, ask_item, ask_items, ask_many
 from terrascope.bench.items import Item
-from terrascope.predictor import Answer, Predictor
+from terrascope.errors import TerraScopeError
+from terrascope.predictor import Answer, Ask, Predictor
 from terrascope.rasters.sensors import sensor_named
 from terrascope.scene import Modality, Observation, Pair, Scene
+
+A = TypeVar("A", Ask, Item)
 
 MODALITIES: tuple[Modality, ...] = ("optical", "sar")
 
@@ -33,6 +36,25 @@ class Blanked:
     def ask_item(self, item: Item) -> Answer:
         """As `ItemPredictor.ask_item`."""
         return ask_item(self.inner, replace(item, scene=blank(item.scene, self.modalities)))
+
+    def ask_items(self, items: Iterable[Item | TerraScopeError]) -> Iterator[Outcome]:
+        """As `ItemsPredictor.ask_items`."""
+        return ask_items(self.inner, self._blanked(items))
+
+    def ask_many(self, asks: Iterable[Ask | TerraScopeError]) -> Iterator[Outcome]:
+        """As `ManyPredictor.ask_many`, one after the other where the predictor cannot do better."""
+        return ask_many(self.inner, self._blanked(asks))
+
+    def _blanked(self, asked: Iterable[A | TerraScopeError]) -> Iterator[A | TerraScopeError]:
+        seen: Scene | None = None
+        for one in asked:
+            if isinstance(one, TerraScopeError):
+                yield one
+                continue
+            # One blank scene for one scene, so that its questions share their work.
+            if seen is not one.scene:
+                seen, shown = one.scene, blank(one.scene, self.modalities)
+            yield replace(one, scene=shown)
 
     def segment(self, scene: Scene, class_name: str) -> Answer:
         """As `Predictor.segment`."""

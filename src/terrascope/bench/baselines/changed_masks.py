@@ -9,8 +9,9 @@ Any other predictor that points at masks is asked once, and the option is chosen
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 from terrascope.bench.baselines.blank import Blanked
 from terrascope.bench.baselines.draws import rng_about
 from terrascope.bench.baselines.measuring import Found, answer_from_masks
-from terrascope.bench.item_predictor import ask_item
+from terrascope.bench.item_predictor import Outcome, ask_item, ask_items, ask_many, one_by_one
 from terrascope.bench.items import Item
-from terrascope.errors import QuestionError
-from terrascope.predictor import Answer, Predictor
+from terrascope.errors import QuestionError, TerraScopeError
+from terrascope.predictor import Answer, Ask, Predictor
 from terrascope.scene import Scene
 from terrascope.tasks.measured import class_of
 
@@ -55,6 +56,10 @@ def random_box(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.
     return box
 
 
+_AT_ONCE = 64
+"""Items that are asked for their masks before the first of them is asked again."""
+
+
 class ChangedMasks:
     """A predictor with changed masks.
 
@@ -84,16 +89,45 @@ class ChangedMasks:
         """
         return self._again(ask_item(self.inner, item), item.sample.id)
 
+    def ask_items(self, items: Iterable[Item | TerraScopeError]) -> Iterator[Outcome]:
+        """As `ItemsPredictor.ask_items`: some are asked for their masks, then all of these with the changed ones."""
+        source = iter(items)
+        while some := list(islice(source, _AT_ONCE)):
+            first = list(ask_items(self.inner, some))
+            changed = [
+                self._changed(answer, one.sample.id) if isinstance(answer, Answer) and isinstance(one, Item) else ()
+                for one, answer in zip(some, first, strict=True)
+            ]
+            if takes_masks(self.inner):
+                asks = [_with(one, masks) for one, masks in zip(first, changed, strict=True) if masks]  # type: ignore[arg-type]
+                again = ask_many(self.inner, asks)
+                for answer, masks in zip(first, changed, strict=True):
+                    # Without a mask the second reasoning would be the first.
+                    yield next(again) if masks else answer
+            else:
+                for answer, masks in zip(first, changed, strict=True):
+                    yield from one_by_one(partial(self._measure, masks=masks), [answer])
+
     def segment(self, scene: Scene, class_name: str) -> Answer:
         """As `Predictor.segment`; the masks are the predictor's own."""
         return self.inner.segment(scene, class_name)
 
     def _again(self, answer: Answer, about: str) -> Answer:
+        masks = self._changed(answer, about)
+        if not takes_masks(self.inner):
+            return self._measure(answer, masks)
+        if not masks:
+            return answer
+        (again,) = ask_many(self.inner, [_with(answer, masks)])
+        if isinstance(again, Exception):
+            raise again
+        return again
+
+    def _changed(self, answer: Answer, about: str) -> tuple[NDArray[np.bool_], ...]:
         rng = rng_about(self.seed, about)
-        masks = [self.change(mask, rng) for mask in answer.masks]
-        if takes_masks(self.inner):
-            # Without a mask the second reasoning would be the first.
-            return self._reason_again(answer, masks) if masks else answer
+        return tuple(self.change(mask, rng) for mask in answer.masks)
+
+    def _measure(self, answer: Answer, masks: tuple[NDArray[np.bool_], ...]) -> Answer:
         if not masks:
             raise QuestionError(f"{answer.model} points at nothing here, so there are no masks to change")
         found = [
@@ -102,10 +136,9 @@ class ChangedMasks:
         ]
         return answer_from_masks(answer.scene, answer.question, answer.options, found, self.name)
 
-    def _reason_again(self, answer: Answer, masks: Sequence[NDArray[np.bool_]]) -> Answer:
-        ask: Any = self.inner.ask
-        again: Answer = ask(answer.scene, answer.question, options=answer.options, masks=masks)
-        return again
+
+def _with(answer: Answer, masks: tuple[NDArray[np.bool_], ...]) -> Ask:
+    return Ask(scene=answer.scene, question=answer.question, options=answer.options, masks=masks)
 
 
 def takes_masks(predictor: Predictor) -> bool:

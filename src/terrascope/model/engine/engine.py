@@ -1,0 +1,371 @@
+"""Continuous batching: reasonings join and leave while others go on, and each step serves all of them at once.
+
+In a step the engine takes one request of every reasoning: what they feed goes through the language model in one pass,
+and the masks that they ask for through the mask decoder in one. Then each goes on until its next request.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+import torch
+
+from terrascope.errors import ModelError
+from terrascope.model.drawing import ground_all
+from terrascope.model.encoding import EncodedScene
+from terrascope.model.engine.cache import Prefix, Slot
+from terrascope.model.engine.own_pass import OwnPass, understands
+from terrascope.model.engine.passes import LanguagePass, LibraryPass, Piece
+from terrascope.model.engine.requests import Feed, Ground, Output, Prefill, Program, Request
+from terrascope.model.memory import is_out_of_memory
+from terrascope.model.modeling import TerraScopeForConditionalGeneration
+
+T = TypeVar("T")
+
+MAX_ROWS = 16
+"""Reasonings that run at once, unless the engine is told otherwise."""
+
+MAX_TOKENS = 8192
+"""Tokens that go through the language model in one pass: beyond some thousands a pass gets no faster, only larger."""
+
+
+class Ticket(Generic[T]):
+    """A reasoning that was handed in.
+
+    Attributes:
+        is_done: True once it has ended: with a result, with an error, or cancelled.
+    """
+
+    def __init__(self, begin: Callable[[], Program[T]]) -> None:
+        self.begin = begin
+        self.is_done = self.is_cancelled = False
+        self.error: BaseException | None = None
+        self._result: T | None = None
+        self.program: Program[T] | None = None
+        self.request: Request | None = None
+        self.slot: Slot | None = None
+
+    def cancel(self) -> None:
+        """End it before the next step (`Engine.cancel`: now); one that has ended keeps its result."""
+        self.is_cancelled = not self.is_done
+
+    def result(self) -> T:
+        """What it came to.
+
+        Raises:
+            ModelError: it was cancelled, or is under way.
+            TerraScopeError: it failed with that.
+        """
+        if self.error is not None:
+            raise self.error
+        if not self.is_done or self.is_cancelled:
+            raise ModelError("the reasoning " + ("was cancelled" if self.is_cancelled else "is still under way"))
+        return cast("T", self._result)
+
+    def finish(self, result: T | None = None, error: BaseException | None = None) -> None:
+        """Note how it ended."""
+        self.is_done, self._result, self.error = True, result, error
+
+
+class Engine:
+    """Runs reasonings on one model.
+
+    Threads may share an engine: whoever waits for a result drives the reasonings of all.
+
+    Args:
+        model: in eval mode.
+        max_rows: reasonings that run at once; the others wait in order.
+        language: the pass to use; by default the fastest that computes what the model is.
+        tell: called with a sentence where memory ran out and fewer reasonings run at once from then on.
+    """
+
+    def __init__(
+        self,
+        model: TerraScopeForConditionalGeneration,
+        *,
+        max_rows: int = MAX_ROWS,
+        language: LanguagePass | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.model, self.max_rows, self.tell = model, max_rows, tell
+        self._given = language
+        self._language: LanguagePass | None = language
+        self._waiting: deque[Ticket[Any]] = deque()
+        self._running: list[Ticket[Any]] = []
+        self._prefixes: WeakKeyDictionary[EncodedScene, list[tuple[tuple[int, ...], Prefix]]] = WeakKeyDictionary()
+        self._lock = threading.RLock()
+
+    def submit(self, begin: Callable[[], Program[T]]) -> Ticket[T]:
+        """Hand in a reasoning; `begin` makes it, and makes it anew where it has to start again."""
+        ticket = Ticket(begin)
+        with self._lock:
+            self._waiting.append(ticket)
+        return ticket
+
+    def run(self, begin: Callable[[], Program[T]]) -> T:
+        """Run a reasoning, with whatever else is under way, and wait for its result.
+
+        Raises:
+            TerraScopeError: it fails.
+        """
+        return self.wait_for(self.submit(begin))
+
+    def wait_for(self, ticket: Ticket[T]) -> T:
+        """Drive the engine until a reasoning has ended.
+
+        Raises:
+            ModelError: it was cancelled.
+            TerraScopeError: it failed.
+        """
+        try:
+            while not ticket.is_done:
+                self.step()
+        except BaseException:
+            # Such as a key that was pressed: nothing of it goes on behind the caller's back.
+            self.cancel(ticket)
+            raise
+        return ticket.result()
+
+    @torch.inference_mode()
+    def cancel(self, ticket: Ticket[Any]) -> None:
+        """End a reasoning now; one that has ended keeps its result."""
+        if not ticket.is_done:
+            ticket.cancel()
+            with self._lock:
+                self._drop_cancelled()
+
+    def run_all(self, begins: Iterable[Callable[[], Program[T]]]) -> Iterator[Ticket[T]]:
+        """The tickets of many reasonings as they end, in the order in which they were handed in.
+
+        As many are taken from `begins` as can run at once, and one more whenever one has ended.
+        """
+        source, held = iter(begins), deque[Ticket[T]]()
+        try:
+            while True:
+                while held and held[0].is_done:
+                    yield held.popleft()
+                while sum(not ticket.is_done for ticket in held) < self.max_rows:
+                    begin = next(source, None)
+                    if begin is None:
+                        break
+                    held.append(self.submit(begin))
+                if not held:
+                    return
+                self.step()
+        finally:
+            for ticket in held:
+                self.cancel(ticket)
+
+    @torch.inference_mode()
+    def step(self) -> bool:
+        """Serve one request of every reasoning under way; False if there is none."""
+        with self._lock:
+            try:
+                self._drop_cancelled()
+                self._check_language()
+                while self._waiting and len(self._running) < self.max_rows:
+                    self._start(self._waiting.popleft())
+                if not self._running:
+                    return False
+                self._ground()
+                self._feed()
+            except BaseException:
+                # Such as a key that was pressed: some may have been served and others not.
+                self._restart(self._running)
+                raise
+            return True
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # The two passes of a step.
+
+    def _ground(self) -> None:
+        asking = [ticket for ticket in self._running if isinstance(ticket.request, Ground)]
+        self._serve(asking, lambda some: ground_all(self.model, [cast("Ground", ticket.request) for ticket in some]))
+
+    def _feed(self) -> None:
+        asking: list[Ticket[Any]] = []
+        begun: set[tuple[int, tuple[int, ...]]] = set()
+        for ticket in self._running:
+            request = ticket.request
+            if isinstance(request, Prefill) and request.shared_ids:
+                what = (id(request.scene), request.shared_ids)
+                # The first of several questions about a scene goes ahead; the others begin with what it leaves.
+                if what in begun and self._prefix_of(request) is None:
+                    continue
+                begun.add(what)
+            if isinstance(request, Prefill | Feed):
+                asking.append(ticket)
+        for some in list(_grouped(asking)):
+            self._serve(some, self._feed_all)
+
+    def _feed_all(self, tickets: Sequence[Ticket[Any]]) -> list[Output]:
+        language = self._current_language()
+        outputs = language.feed([self._piece(ticket) for ticket in tickets])
+        for ticket in tickets:
+            if isinstance(ticket.request, Prefill):
+                self._keep_prefix(ticket, ticket.request)
+        return outputs
+
+    def _serve(self, tickets: list[Ticket[Any]], answer: Callable[[Sequence[Ticket[Any]]], Sequence[Any]]) -> None:
+        """Answer the requests of some reasonings together, and let each go on.
+
+        What fails for all together is asked for one by one, so that each fails or succeeds for itself; where memory ran
+        out, half of them start again later, and one alone once others have ended.
+        """
+        # Some may have been put back meanwhile.
+        tickets = [ticket for ticket in tickets if ticket.program is not None]
+        if not tickets:
+            return
+        results = None
+        try:
+            results = answer(tickets)
+        except Exception as error:
+            ran_out = is_out_of_memory(error)
+            if len(tickets) == 1 and not (ran_out and len(self._running) > 1):
+                self._end(tickets[0], error=error)
+                return
+        # Once the error is gone, and with it what the pass that failed had computed.
+        if results is not None:
+            for ticket, result in zip(tickets, results, strict=True):
+                self._go_on(ticket, result)
+        elif ran_out:
+            num_left = (len(tickets) + 1) // 2 if len(tickets) > 1 else 0
+            self._put_back(tickets[num_left:])
+            self._serve(tickets[:num_left], answer)
+        else:
+            for ticket in tickets:
+                self._serve([ticket], answer)
+
+    def _piece(self, ticket: Ticket[Any]) -> Piece:
+        request = ticket.request
+        if isinstance(request, Feed):
+            assert self._language is not None and ticket.slot is not None
+            if request.forget:
+                self._language.forget(ticket.slot, request.forget)
+                # Once, also where the pass fails and is tried again.
+                ticket.request = request = replace(request, forget=0)
+            return Piece(ticket.slot, request.embeddings, every=request.every)
+        assert isinstance(request, Prefill)
+        language = self._current_language()
+        if ticket.slot is not None:
+            slot, ticket.slot = ticket.slot, None
+            language.close(slot)
+        slot = ticket.slot = language.open()
+        prefix = self._prefix_of(request)
+        if prefix is not None:
+            language.begin_with(slot, prefix)
+        return Piece(slot, request.embeddings[slot.length :], request.positions[..., slot.length :])
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # What questions about one scene share.
+
+    def _prefix_of(self, request: Prefill) -> Prefix | None:
+        kept = self._prefixes.get(request.scene, ()) if request.scene is not None else ()
+        return next((prefix for ids, prefix in kept if ids == request.shared_ids), None)
+
+    def _keep_prefix(self, ticket: Ticket[Any], request: Prefill) -> None:
+        if request.scene is None or not request.shared_ids or self._prefix_of(request) is not None:
+            return
+        assert self._language is not None and ticket.slot is not None
+        try:
+            prefix = self._language.copy_prefix(ticket.slot, len(request.shared_ids))
+        except (MemoryError, RuntimeError) as error:
+            # The sequence itself stands: the next question pays for its prompt again.
+            if not is_out_of_memory(error):
+                raise
+            return
+        self._prefixes.setdefault(request.scene, []).append((request.shared_ids, prefix))
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # How reasonings begin, go on and end.
+
+    def _current_language(self) -> LanguagePass:
+        """The pass; made where there is none."""
+        if self._language is None:
+            self._language = OwnPass(self.model) if understands(self.model) else LibraryPass(self.model)
+        return self._language
+
+    def _check_language(self) -> None:
+        """Let go of a pass that is not the model's any more: its weights have moved, or its modules are others."""
+        language = self._language
+        if language is None or self._given is not None:
+            return
+        is_current = language.is_current() if isinstance(language, OwnPass) else True
+        if is_current and not self._running:
+            is_current = understands(self.model) == isinstance(language, OwnPass)
+        if not is_current:
+            self._restart(self._running)
+            self._prefixes.clear()
+            self._language = None
+
+    def _start(self, ticket: Ticket[Any]) -> None:
+        self._running.append(ticket)
+        self._go_on(ticket, None)
+
+    def _go_on(self, ticket: Ticket[Any], result: Any) -> None:
+        """Let a reasoning begin, or go on with what it asked for, up to its next request or its end."""
+        try:
+            if ticket.program is None:
+                ticket.program = ticket.begin()
+            ticket.request = ticket.program.send(result)
+        except StopIteration as stop:
+            self._end(ticket, result=stop.value)
+        except Exception as error:
+            if is_out_of_memory(error) and len(self._running) > 1:
+                self._put_back([ticket])
+            else:
+                self._end(ticket, error=error)
+
+    def _end(self, ticket: Ticket[Any], *, result: Any = None, error: BaseException | None = None) -> None:
+        self._leave(ticket)
+        ticket.finish(result, error)
+
+    def _leave(self, ticket: Ticket[Any]) -> None:
+        self._running.remove(ticket)
+        if ticket.program is not None:
+            ticket.program.close()
+        if ticket.slot is not None and self._language is not None:
+            self._language.close(ticket.slot)
+        ticket.program = ticket.request = ticket.slot = None
+
+    def _drop_cancelled(self) -> None:
+        for ticket in [ticket for ticket in self._running if ticket.is_cancelled]:
+            self._end(ticket)
+        for ticket in [ticket for ticket in self._waiting if ticket.is_cancelled]:
+            self._waiting.remove(ticket)
+            ticket.finish()
+
+    def _restart(self, tickets: Sequence[Ticket[Any]]) -> None:
+        """Let some reasonings begin anew, before those that wait."""
+        for ticket in tuple(reversed(tickets)):
+            self._leave(ticket)
+            self._waiting.appendleft(ticket)
+
+    def _put_back(self, tickets: Sequence[Ticket[Any]]) -> None:
+        """Let some reasonings start again once others have ended, and no more than are left run at once."""
+        self._restart(tickets)
+        self.max_rows = max(1, len(self._running))
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if self.tell is not None:
+            self.tell(f"Memory ran out; from now on {self.max_rows} questions are answered at once.")
+
+
+def _grouped(tickets: Sequence[Ticket[Any]]) -> Iterator[list[Ticket[Any]]]:
+    """Those that are fed in one pass: as many as their tokens allow."""
+    group: list[Ticket[Any]] = []
+    num_tokens = 0
+    for ticket in tickets:
+        num = len(cast("Prefill | Feed", ticket.request).embeddings)
+        if group and num_tokens + num > MAX_TOKENS:
+            yield group
+            group, num_tokens = [], 0
+        group.append(ticket)
+        num_tokens += num
+    if group:
+        yield group
