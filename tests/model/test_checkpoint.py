@@ -70,6 +70,7 @@ NEW = {
     "interleave": "box",
     "similarity_threshold": 0.25,
     "random_tokens": 9,
+    "merged_side": 2,
     "random_seed": 3,
     "modalities": "concatenate",
     "prompt_modalities": "optical",
@@ -92,7 +93,7 @@ def test_what_is_interleaved_is_saved_and_old_checkpoints_follow_the_paper(whole
     config = model.config
     assert (config.interleave, config.modalities, config.prompt_modalities) == ("mask", "adaptive", "all")
     assert (config.similarity_threshold, config.random_seed, config.mask_temperature) == (0.0, 0, 1.0)
-    assert config.random_tokens is None
+    assert config.random_tokens is None and config.merged_side == 1
     assert processor.prompt_modalities == "all"
 
 

@@ -28,7 +28,7 @@ from tests.model.conftest import Loaded, make_tiny
 
 DEFAULTS = {
     "interleave": "mask", "modalities": "adaptive", "prompt_modalities": "all", "similarity_threshold": 0.0,
-    "random_tokens": None, "random_seed": 0, "max_masked_tokens": 128,
+    "random_tokens": None, "random_seed": 0, "max_masked_tokens": 128, "merged_side": 1,
 }  # fmt: skip
 INTERLEAVES = ("mask", "box", "random", "similar", "none")
 MODALITIES = ("adaptive", "concatenate", "optical", "sar")
@@ -262,6 +262,9 @@ def test_the_cap_counts_cells(loaded: Loaded, two_dates, half_masks) -> None:  #
     + [
         {"interleave": "random", "random_tokens": 5},
         {"interleave": "random", "random_tokens": 5, "max_masked_tokens": 3},
+        {"interleave": "mask", "merged_side": 2},
+        {"interleave": "box", "merged_side": 3, "max_masked_tokens": 7},
+        {"interleave": "similar", "merged_side": 2},
     ],
 )
 def test_cells_are_counted_without_the_model(loaded: Loaded, two_dates, half_masks, settings) -> None:  # type: ignore[no-untyped-def]
@@ -274,7 +277,7 @@ def test_cells_are_counted_without_the_model(loaded: Loaded, two_dates, half_mas
         found = inject(model, visual, mask, written=[5, model.config.seg_token_id])[0]
         counted = num_cells(model.config, mask, visual.token_grid)
         assert counted == len(found) or (settings["interleave"] == "similar" and counted >= len(found))
-        if settings["interleave"] in ("mask", "box"):
+        if settings["interleave"] in ("mask", "box") and "merged_side" not in settings:
             assert cells_under(model.config, mask, visual.token_grid).tolist() == found.tolist()
 
 
@@ -391,3 +394,35 @@ def test_a_prompt_that_shows_other_images_than_the_model_expects_is_refused(load
     assert str(caught.value) == (
         "the processor's prompt_modalities is 'all', but the model's is 'optical': set both with take_settings"
     )
+
+
+@pytest.mark.parametrize("modalities", ["adaptive", "concatenate", "optical", "sar"])
+@pytest.mark.parametrize("side", [2, 3, 4])
+def test_tokens_of_a_block_are_fed_back_as_their_mean(  # type: ignore[no-untyped-def]
+    loaded: Loaded, two_dates, half_masks, side: int, modalities: str
+) -> None:
+    model, processor = loaded
+    take_settings(model.config, processor, {"merged_side": side, "modalities": modalities})
+    encoded, prompt = prepare(loaded, shown(two_dates, "both"))
+    visual = weigh_pairs(model, pairs_of(encoded), encoded.inputs.layouts, prompt)[0]
+    mask = torch.from_numpy(half_masks[4] | half_masks[1])
+    blocks: dict[tuple[int, int], list[int]] = {}
+    for cell in cells_under(model.config, mask, visual.token_grid).tolist():
+        blocks.setdefault((cell // 4 // side, cell % 4 // side), []).append(cell)
+    expected, kinds = {"optical": [], "sar": []}, []
+    for cells in blocks.values():
+        for kind in expected:
+            expected[kind].append(torch.stack([getattr(visual, kind)[cell] for cell in cells]).mean(0))
+        beta = [float(getattr(visual, f"{kind}_relevance")[cells].detach().mean()) for kind in ("optical", "sar")]
+        kinds.append("optical" if beta[0] > beta[1] else "sar")
+    indices, features, is_optical = inject(model, visual, mask)
+    first = [cells[0] for cells in blocks.values()]
+    if modalities == "adaptive":
+        wanted = [expected[kind][place] for place, kind in enumerate(kinds)]
+        assert is_optical.tolist() == [kind == "optical" for kind in kinds]
+    elif modalities == "concatenate":
+        wanted, first = expected["optical"] + expected["sar"], first * 2
+    else:
+        wanted = expected[modalities]
+    assert indices.tolist() == first and len(features) == len(first)
+    assert torch.allclose(features, torch.stack(wanted), atol=1e-6)

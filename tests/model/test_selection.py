@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from terrascope.model.selection import cell_coverage, select_tokens, thin
+from terrascope.model.selection import cell_coverage, merge_cells, select_tokens, thin
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 13), st.integers(1, 13)))
 
@@ -102,3 +102,20 @@ def test_thinning_keeps_one_cell_per_field_nearest_to_its_center(cells: np.ndarr
     winners = sorted(i for _, i in best.values())
     assert set(kept.tolist()) <= set(winners)
     assert len(kept) == min(cap, len(winners))
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.data())
+def test_cells_of_a_block_stand_together_in_the_order_of_the_first(
+    rows: int, columns: int, side: int, data: st.DataObject
+) -> None:
+    cells = data.draw(st.lists(st.integers(0, rows * columns - 1), unique=True))
+    blocks: dict[tuple[int, int], list[int]] = {}
+    for cell in cells:
+        blocks.setdefault((cell // columns // side, cell % columns // side), []).append(cell)
+    first, block_of = merge_cells(torch.tensor(cells, dtype=torch.int64), (rows, columns), side)
+    assert first.tolist() == [members[0] for members in blocks.values()]
+    assert [[c for c, b in zip(cells, block_of.tolist(), strict=True) if b == n] for n in range(len(blocks))] == [
+        *blocks.values()
+    ]
+    if side == 1:
+        assert first.tolist() == cells

@@ -63,6 +63,8 @@ def test_lengths_are_those_of_the_sequences(
         {"modalities": "concatenate"},
         {"prompt_modalities": "optical"},
         {"max_masked_tokens": 3},
+        {"merged_side": 2},
+        {"merged_side": 3, "interleave": "box", "modalities": "concatenate"},
     ],
 )
 def test_lengths_follow_the_rules_of_the_model(

@@ -21,6 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from terrascope.errors import ModelError, OutputError, RecipeError, SampleError, TrainingError
 from terrascope.model import TerraScope
+from terrascope.terracot.store import open_store
 from terrascope.training import run
 from terrascope.training.recipe import Recipe, load_recipe, write_recipe
 from terrascope.training.run import run_recipe
@@ -202,11 +203,14 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
 def test_the_states_of_a_frozen_language_model_are_computed_once(
     tiny_folder: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = small("stage1-8b", tiny_folder, store, "precision=fp32")
+    recipe = small("stage1-8b", tiny_folder, store, "precision=fp32", "overall_batch=4")
     run_recipe(recipe, tmp_path / "a")
-    kept = small("stage1-8b", tiny_folder, store, "precision=fp32", f"state_cache={tmp_path / 'states'}")
+    kept = recipe.model_copy(update={"state_cache": tmp_path / "states"})
     result = run_recipe(kept, tmp_path / "b")
     assert result.log[0]["tokens_per_s"] == 0
+    # Those of samples that no step takes are not computed.
+    num_kept = sum(len(load_file(file)["counts"]) for file in (tmp_path / "states").rglob("*.safetensors"))
+    assert 0 < num_kept <= STEPS * 4 < len(open_store(store))
     first, second = (
         [json.loads(line)["segmentation_loss"] for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
         for run in "ab"

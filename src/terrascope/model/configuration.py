@@ -51,6 +51,8 @@ class TerraScopeConfig(PreTrainedConfig):
             cell's centre it holds (`center`).
         coverage_threshold: a visual token is selected if the mask covers more than this share of its cell (Eq. 3).
         max_masked_tokens: at most so many visual tokens are fed back per mask (lambda of Appendix C).
+        merged_side: the tokens of selected cells that lie in one square of so many cells a side are fed back as one,
+            their mean; 1 for none of that.
         thinning: how a selection is brought below that cap (`even` or `first`).
         keep_best_token: a mask that is not empty but selects no token gives its best-covered one.
         first_token_if_empty: a mask that selects no token gives the first one.
@@ -88,6 +90,7 @@ class TerraScopeConfig(PreTrainedConfig):
         token_rule: TokenRule = "coverage",
         coverage_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5,
         max_masked_tokens: Size = 128,
+        merged_side: Size = 1,
         thinning: Thinning = "even",
         keep_best_token: bool = True,
         first_token_if_empty: bool = False,
@@ -125,6 +128,7 @@ class TerraScopeConfig(PreTrainedConfig):
         self.token_rule = token_rule
         self.coverage_threshold = coverage_threshold
         self.max_masked_tokens = max_masked_tokens
+        self.merged_side = merged_side
         self.thinning = thinning
         self.keep_best_token = keep_best_token
         self.first_token_if_empty = first_token_if_empty

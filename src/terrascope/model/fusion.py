@@ -6,7 +6,7 @@ And what it is compared with in Table 3: the tokens of both modalities, or of on
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,6 +57,34 @@ class VisualTokens:
         assert self.optical_relevance is not None and self.sar_relevance is not None
         is_optical = self.optical_relevance[indices] > self.sar_relevance[indices]
         return torch.where(is_optical[:, None], self.optical[indices], self.sar[indices]), is_optical.cpu()
+
+    def merged(self, indices: Tensor, block_of: Tensor) -> VisualTokens:
+        """One token of each modality for every block of positions: the mean of theirs, and the mean of their relevance.
+
+        Args:
+            indices: int64 `[k]`, positions.
+            block_of: int64 `[k]`, the block of each, numbered from 0 without gaps.
+
+        Returns:
+            tokens `[blocks, D]`, on a grid of one row.
+        """
+        sizes = torch.bincount(block_of)
+
+        def mean(values: Tensor | None) -> Tensor | None:
+            if values is None:
+                return None
+            chosen = values[indices]
+            sums = chosen.new_zeros(len(sizes), *chosen.shape[1:]).index_add(0, block_of, chosen)
+            return sums / sizes.to(chosen.dtype).view(-1, *[1] * (chosen.dim() - 1))
+
+        return replace(
+            self,
+            optical=mean(self.optical),
+            sar=mean(self.sar),
+            token_grid=(1, len(sizes)),
+            optical_relevance=mean(self.optical_relevance),
+            sar_relevance=mean(self.sar_relevance),
+        )
 
 
 def relevance(visual: Tensor, question: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.fusion import VisualTokens, weigh_modalities
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import Prompt
-from terrascope.model.selection import bounding_box, draw_tokens, select_similar, select_tokens
+from terrascope.model.selection import bounding_box, draw_tokens, merge_cells, select_similar, select_tokens
 from terrascope.model.tiles import TileLayout
 
 
@@ -55,14 +55,20 @@ def inject(
 
     Returns:
         Indices `[k]` into the token grid, features `[k, D]`, bool `[k]` (True: optical). A cell that gives both its
-        tokens stands twice among the indices.
+        tokens stands twice among the indices; of cells that are merged, the first stands for all.
 
     Raises:
         ValueError: what is fed back depends on `written`, and that does not end with [SEG].
     """
     modalities = model.config.modalities
     cells = _choose_cells(model, visual, mask.cpu(), written)
-    features, is_optical = visual.gather(cells.to(model.device), modalities)
+    if model.config.merged_side == 1:
+        features, is_optical = visual.gather(cells.to(model.device), modalities)
+    else:
+        merged_cells, block_of = merge_cells(cells, visual.token_grid, model.config.merged_side)
+        merged = visual.merged(cells.to(model.device), block_of.to(model.device))
+        cells = merged_cells
+        features, is_optical = merged.gather(torch.arange(len(cells), device=model.device), modalities)
     return cells.repeat(visual.tokens_per_cell(modalities)), features, is_optical
 
 
@@ -90,8 +96,9 @@ def cells_under(config: TerraScopeConfig, mask: Tensor, token_grid: tuple[int, i
 
 
 def num_cells(config: TerraScopeConfig, mask: Tensor, token_grid: tuple[int, int]) -> int:
-    """How many cells are fed back for a mask, as far as that is known without the model.
+    """How many cells, or blocks of merged ones, are fed back for a mask, as far as that is known without the model.
 
+    Where chance or the model chooses the cells that are merged, it is the number of cells, the most there can be.
     Likeness to words is the model's own: for `similar` it is the most that there can be. `random_tokens` may be more
     than the grid has, which then gives all its cells.
 
@@ -104,7 +111,10 @@ def num_cells(config: TerraScopeConfig, mask: Tensor, token_grid: tuple[int, int
         return config.max_masked_tokens
     if config.interleave == "random" and config.random_tokens is not None:
         return min(config.random_tokens, config.max_masked_tokens)
-    return len(cells_under(config, mask, token_grid))
+    cells = cells_under(config, mask, token_grid)
+    if config.interleave == "random":
+        return len(cells)
+    return len(merge_cells(cells, token_grid, config.merged_side)[0])
 
 
 def _choose_cells(

@@ -94,6 +94,27 @@ def thin(
     return kept
 
 
+def merge_cells(cells: Tensor, token_grid: tuple[int, int], side: int) -> tuple[Tensor, Tensor]:
+    """Cells put together by the square block of the grid that they lie in, so that fewer tokens stand for a mask.
+
+    Args:
+        cells: int64 `[k]`, selected cells, in the order in which they are fed back.
+        token_grid: (rows, columns).
+        side: cells along the edge of a block; blocks at the right and lower border may be smaller.
+
+    Returns:
+        int64 `[m]`, the first cell of every block that has one, in their order; and int64 `[k]`, for each cell the
+        number (from 0) of its block among these.
+    """
+    rows, columns = cells // token_grid[1] // side, cells % token_grid[1] // side
+    blocks = (rows * math.ceil(token_grid[1] / side) + columns).numpy()
+    _, first, block_of = np.unique(blocks, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return cells[torch.from_numpy(first[order])], torch.from_numpy(rank[block_of])
+
+
 def select_tokens(
     mask: Tensor,
     token_grid: tuple[int, int],

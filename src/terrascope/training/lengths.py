@@ -106,7 +106,8 @@ class Lengths:
             [processor.system_prompt, processor.prompt_style, processor.image_marks, processor.prompt_modalities],
             [processor.chat_template, processor.tokenizer.chat_template, processor.tokenizer.eos_token],
             [config.interleave, config.random_tokens, config.modalities, config.token_rule, config.coverage_threshold],
-            [config.max_masked_tokens, config.thinning, config.keep_best_token, config.first_token_if_empty],
+            [config.max_masked_tokens, config.merged_side, config.thinning],
+            [config.keep_best_token, config.first_token_if_empty],
         ]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
         digest.update(processor.tokenizer.backend_tokenizer.to_str().encode())

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -252,9 +253,13 @@ def _batches(recipe: Recipe, data: TerraCotDataset) -> SceneBatchSampler:
 
 
 def _known_states(trainer: TerraScopeTrainer, folder: Path) -> SegStateCache:
-    """The [SEG] states of all samples, those of the evaluation included; computed by the first process that comes."""
+    """The [SEG] states of all samples that the run takes, those of the evaluation included; computed by the first
+    process that comes."""
     states = SegStateCache(folder, trainer.model)
-    for data, batches in [(trainer.train_dataset, trainer.batches.batch_sampler), *filter(None, [trainer.others])]:
+    sampler = trainer.batches.batch_sampler
+    num_taken = (trainer.recipe.max_steps or len(sampler)) * trainer.args.gradient_accumulation_steps
+    taken = list(islice(sampler, num_taken * trainer.args.world_size))
+    for data, batches in [(trainer.train_dataset, taken), *filter(None, [trainer.others])]:
         with trainer.accelerator.autocast():
             states.collect(trainer.placed(data, batches))
     return states

@@ -50,7 +50,7 @@ def test_every_training_is_a_model(name: str) -> None:
         for field, value in TRAININGS[name].fields.items()
         if field.startswith("settings.")
     }
-    assert len(settings) == (4 if name == "random" else 3)
+    assert len(settings) == (5 if name == "random" else 4)
     take_settings(model.config, processor, settings)
     for setting, value in settings.items():
         assert getattr(model.config, setting) == value

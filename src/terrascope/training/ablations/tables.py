@@ -28,6 +28,7 @@ PAPER_RECIPE: Mapping[str, Any] = {
     "objective.loss.focal": 0.0,
     "objective.loss.boundary": 0.0,
     "settings.interleave": "mask",
+    "settings.merged_side": 1,
     "settings.modalities": "adaptive",
     "settings.prompt_modalities": "all",
 }
@@ -171,6 +172,9 @@ TRAININGS: Mapping[str, Training] = {
         recipe={"objective.loss.cross_entropy": 0.0, "objective.loss.focal": 2.0},
     ),
     "boundary": Training(says="a term for the mask's edge is added", recipe={"objective.loss.boundary": 0.5}),
+    "merged-2": Training(says="tokens of 2 x 2 cells are fed back as one", recipe={"settings.merged_side": 2}),
+    "merged-3": Training(says="tokens of 3 x 3 cells are fed back as one", recipe={"settings.merged_side": 3}),
+    "merged-6": Training(says="tokens of 6 x 6 cells are fed back as one", recipe={"settings.merged_side": 6}),
     "aligned": Training(
         says="optical and SAR tokens of one place are drawn together",
         recipe={"objective.modality_alignment": 0.1},
@@ -303,6 +307,17 @@ TABLES: Mapping[str, Table] = {
             Variant(name="with boundary", training="boundary"),
         ),
         reference="cross-entropy first",
+    ),
+    "tokens": Table(
+        title="Fewer tokens for a mask",
+        origin="",
+        variants=(
+            Variant(name="every cell", training="full"),
+            Variant(name="2 x 2 cells", training="merged-2"),
+            Variant(name="3 x 3 cells", training="merged-3"),
+            Variant(name="6 x 6 cells", training="merged-6"),
+        ),
+        reference="every cell",
     ),
     "alignment": Table(
         title="Drawing optical and SAR tokens of one place together",
