@@ -196,6 +196,40 @@ def measure_sharing(predictor: TerraScope, repeats: int) -> dict[str, float]:
     return {"one_scene_ms": sum(times[::2]), "three_scenes_ms": sum(times[1::2])}
 
 
+def measure_guessing(predictor: TerraScope, num_scenes: int, repeats: int) -> dict[str, float]:
+    """Milliseconds of a question, one at a time, without and with guesses by phrases, and how many texts are the same.
+
+    The phrases come from the same questions about as many other scenes.
+    """
+    from terrascope.model import GenerationSettings
+    from terrascope.model.drafting import Phrases
+
+    phrases = Phrases()
+    scenes = [prepare(predictor, SCENE_SEED + number)[0] for number in range(2 * num_scenes)]
+    texts: dict[bool, list[str]] = {}
+
+    def ask(guessing: bool) -> None:
+        settings = GenerationSettings(phrases=phrases if guessing else None)
+        texts[guessing] = [
+            predictor.ask(scene, question, settings=settings).reasoning
+            for scene in scenes[num_scenes:]
+            for question in QUESTIONS
+        ]
+
+    for scene in scenes[:num_scenes]:
+        for question in QUESTIONS:
+            predictor.ask(scene, question, settings=GenerationSettings(phrases=phrases))
+    plain, guessed = (
+        statistics.median(ms) for ms in time_alternately([partial(ask, False), partial(ask, True)], repeats)
+    )
+    return {
+        "plain_ms": plain / len(texts[False]),
+        "guessed_ms": guessed / len(texts[True]),
+        "num_texts": float(len(texts[False])),
+        "num_same": float(sum(one == other for one, other in zip(texts[False], texts[True], strict=True))),
+    }
+
+
 def filler(predictor: TerraScope, num_tokens: int) -> list[int]:
     """So many token ids of plain text."""
     ids = predictor.processor.tokenizer(FILLER * num_tokens, add_special_tokens=False)["input_ids"]
@@ -215,6 +249,8 @@ def describe(measured: dict[str, float]) -> str:
         f"grounding        {m['num_masks']:.0f} masks, {m['num_injected']:.0f} tokens fed back: "
         f"{m['grounded_ms']:.1f} ms, of which the mask decoder {m['masks_ms']:.1f}; the same passes without it "
         f"{m['passes_ms']:.1f} ms; overhead beside the mask decoder {100 * m['overhead']:.1f} %",
+        f"guessing         a question {m['guessed_ms']:.0f} ms, without {m['plain_ms']:.0f} ms "
+        f"({m['plain_ms'] / m['guessed_ms']:.2f} times); {m['num_same']:.0f} of {m['num_texts']:.0f} texts the same",
         f"a question       of three about one scene {one:.0f} ms, about three scenes {three:.0f} ms "
         f"({three / one:.2f} times)",
     ]
@@ -229,6 +265,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of torch on a CPU")
     parser.add_argument("--tokens", type=int, default=128, help="tokens that are decoded each time")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--scenes", type=int, default=6, help="that are asked with and without guesses")
     parser.add_argument("--repeats", type=int, default=7, help="rounds, after one that does not count")
     parser.add_argument("--out", type=Path, help="also write the numbers there as JSON")
     arguments = parser.parse_args()
@@ -247,6 +284,7 @@ def main() -> None:
         **measure_batches(predictor, arguments.batches, arguments.tokens, arguments.repeats),
         **measure_grounding(predictor, arguments.repeats),
         **measure_sharing(predictor, arguments.repeats),
+        **measure_guessing(predictor, arguments.scenes, arguments.repeats),
     }
     print(describe(measured))
     if arguments.out is not None:
