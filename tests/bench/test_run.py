@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,9 +32,10 @@ from terrascope.errors import (
     SampleError,
     ScaleError,
     SceneError,
+    TerraScopeError,
 )
 from terrascope.llm import NoReply
-from terrascope.predictor import Answer
+from terrascope.predictor import Answer, Ask, ManyPredictor
 from terrascope.scene import Scene
 from terrascope.sources.chips import ChipError
 from tests.bench.made_benchmark import WATER, MadeBenchmark, Scripted, make_benchmark
@@ -357,6 +359,114 @@ class TestFailures:
     def test_reasons_know_every_error_of_ours(self) -> None:
         assert reason_of(SampleError("x")) == "record cannot be used"
         assert reason_of(OutputError("x")) == "predictor failed"
+
+
+class Together(Scripted):
+    """Answers four at once: it has taken the three that follow, where there are such, before it gives an answer."""
+
+    def __init__(self, act: Callable[[str], str | None] = lambda question: None) -> None:
+        super().__init__(act)
+        self.taken: list[str] = []
+
+    def ask(self, scene: Scene, question: str, *, options: Sequence[str] = ()) -> Answer:
+        raise AssertionError("it is asked for one alone")
+
+    def ask_many(self, asks: Iterable[Ask | TerraScopeError]) -> Iterator[Answer | TerraScopeError]:
+        held = deque[Answer | TerraScopeError]()
+        for ask in asks:
+            held.append(self._answer(ask))
+            if len(held) == 4:
+                yield held.popleft()
+        yield from held
+
+    def _answer(self, ask: Ask | TerraScopeError) -> Answer | TerraScopeError:
+        if isinstance(ask, TerraScopeError):
+            return ask
+        self.taken.append(ask.question)
+        try:
+            return super().ask(ask.scene, ask.question, options=ask.options)
+        except TerraScopeError as error:
+            return error
+
+
+class TestManyAtOnce:
+    def test_the_replies_are_those_of_one_after_the_other(self, tmp_path: Path) -> None:
+        def act(question: str) -> str | None:
+            number = int(question.split("(")[1].rstrip(")"))
+            return [None, "<answer>C</answer>", "I cannot tell."][number % 3]
+
+        assert isinstance(Together(), ManyPredictor) and not isinstance(Scripted(), ManyPredictor)
+        reports = [
+            run(make_benchmark(11), predictor, tmp_path / predictor.name, name="scripted")
+            for predictor in (Scripted(act), type("Other", (Together,), {"name": "many"})(act))
+        ]
+        one, many = (lines(tmp_path / name) for name in ("scripted", "many"))
+        assert [replace(reply, seconds=0.0) for reply in many] == [replace(reply, seconds=0.0) for reply in one]
+        assert reports[0].num_chosen == reports[1].num_chosen == 8
+        assert all(reply.seconds >= 0 for reply in many)
+
+    def test_failures_are_counted_in_their_places(self, tmp_path: Path) -> None:
+        class Broken(MadeBenchmark):
+            def item(self, index: int) -> Item:
+                if index == 1:
+                    raise ChipError("a.tif: truncated", reason="corrupt image")
+                if index == 6:
+                    raise MemoryError
+                return super().item(index)
+
+        predictor = Together(fails_at(3, 4, error=QuestionError("no")))
+        report = run(Broken(items=make_benchmark(9).items), predictor, tmp_path, name="many")
+        assert report.failed == {"question refused": 2, "corrupt image": 1, OUT_OF_MEMORY: 1}
+        assert report.num_chosen == 5
+        kept = lines(tmp_path)
+        assert [reply.id for reply in kept] == [sample.id for sample in make_benchmark(9).samples]
+        assert [reply.failed for reply in kept] == [
+            None, "corrupt image", None, "question refused", "question refused", None, OUT_OF_MEMORY, None, None,
+        ]  # fmt: skip
+
+    def test_what_was_taken_ahead_when_it_was_stopped_is_asked_again(self, tmp_path: Path) -> None:
+        def stop(done: int, num: int) -> None:
+            if done == 5:
+                raise KeyboardInterrupt
+
+        first, second = Together(), Together()
+        with pytest.raises(KeyboardInterrupt):
+            run(make_benchmark(12), first, tmp_path, name="many", progress=stop)
+        assert len(lines(tmp_path)) == 5 and len(first.taken) == 8
+        report = run(make_benchmark(12), second, tmp_path, name="many")
+        questions = [sample.question for sample in make_benchmark(12).samples]
+        assert second.taken == questions[5:] and report.num_asked == 7
+        assert [reply.id for reply in lines(tmp_path)] == [sample.id for sample in make_benchmark(12).samples]
+        assert report.num_chosen == 12
+
+    def test_those_that_have_a_reply_are_left_out(self, tmp_path: Path) -> None:
+        run(make_benchmark(8), Together(fails_at(2, 5, error=QuestionError("no"))), tmp_path, name="many")
+        again = Together()
+        report = run(make_benchmark(8), again, tmp_path, name="many", again=True)
+        questions = [sample.question for sample in make_benchmark(8).samples]
+        assert again.taken == [questions[2], questions[5]] and report.num_chosen == 8
+
+    def test_what_every_request_would_meet_ends_the_run(self, tmp_path: Path) -> None:
+        broken = Together(fails_at(2, error=EndpointError("does not accept the key")))
+        with pytest.raises(EndpointError, match="does not accept the key"):
+            run(make_benchmark(30), broken, tmp_path, name="many")
+        assert len(lines(tmp_path)) == 2 and len(broken.taken) <= 7
+
+    def test_too_many_in_a_row_end_the_run(self, tmp_path: Path) -> None:
+        num = FAILURES_THAT_END_A_RUN + 10
+        broken = Together(fails_at(*range(5, num), error=NoReply("nothing answers there", "unreachable")))
+        with pytest.raises(ModelError, match=rf"{FAILURES_THAT_END_A_RUN} questions in a row failed"):
+            run(make_benchmark(num), broken, tmp_path, name="many")
+        assert len(broken.taken) <= 5 + FAILURES_THAT_END_A_RUN + 3
+
+    def test_reading_a_scene_is_no_time_of_the_predictor(self, tmp_path: Path) -> None:
+        class Slow(MadeBenchmark):
+            def item(self, index: int) -> Item:
+                time.sleep(0.1)
+                return super().item(index)
+
+        report = run(Slow(items=make_benchmark(6).items), Together(), tmp_path, name="many")
+        assert 0 < report.seconds < 0.3
 
 
 def test_two_data_sets_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
 from transformers import InternVLConfig, InternVLVisionConfig, Qwen2Config, Sam2Config, Sam2VisionConfig
 from transformers.models.sam2.configuration_sam2 import (
     Sam2HieraDetConfig,
@@ -72,6 +77,31 @@ def make_tiny(**settings: int) -> Loaded:
     processor = make_processor(config, tokenizer)
     processor.system_prompt = ""
     return model.eval(), processor
+
+
+def _norm(module: Any, values: Tensor) -> Tensor:
+    return functional.rms_norm(values, values.shape[-1:], module.weight, module.variance_epsilon)
+
+
+def in_double(model: TerraScopeForConditionalGeneration) -> TerraScopeForConditionalGeneration:
+    """The model in double precision: rounding, which depends on who is beside whom, flips no pixel of a mask."""
+    for module in model.vlm.model.language_model.modules():
+        if hasattr(module, "variance_epsilon"):
+            # The library's own norm rounds to single precision.
+            module.forward = partial(_norm, module)
+    return model.double()
+
+
+def make_exact() -> Loaded:
+    """The tiny model in double precision, and its processor."""
+    model, processor = make_tiny()
+    return in_double(model), processor
+
+
+@pytest.fixture(scope="session")
+def exact() -> Loaded:
+    """One such model for all tests that only read it."""
+    return make_exact()
 
 
 @pytest.fixture(scope="session")

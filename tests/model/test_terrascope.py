@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from terrascope.errors import ModelError, QuestionError, ScaleError
+from terrascope.errors import ModelError, QuestionError, ScaleError, SceneError, TerraScopeError
 from terrascope.georeference import Georeference
 from terrascope.model.engine import engine as engines
-from terrascope.model.generation import GenerationSettings, Reasoning
+from terrascope.model.engine.passes import Piece
+from terrascope.model.generation import Drew, GenerationSettings, Reasoning, Wrote
 from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.terrascope import FINISH_NOTES, TerraScope, choose_nearest
+from terrascope.predictor import Answer, Ask, ManyPredictor
 from terrascope.scene import Scene
-from tests.model.conftest import Loaded, make_tiny
+from terrascope.sources.synthetic import make_sample
+from tests.model.conftest import Loaded, make_exact, make_tiny
+from tests.model.engine.made_programs import out_of_memory, watched
 
 
 @pytest.fixture(scope="module")
@@ -243,3 +250,226 @@ def test_a_free_answer_becomes_the_letter_of_its_nearest_option() -> None:
     assert chosen.text == "<think>The water: [SEG] It covers 27% of the image.</think><answer>B</answer>"
     assert choose_nearest(free, ("3 ha", "5 ha")) is None
     assert choose_nearest(replace(free, text=text.removesuffix("</answer>")), ("60%", "30%")) is None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Many questions at once, and one that is told of while it is answered.
+
+SHORT = GenerationSettings(max_new_tokens=40)
+QUESTIONS = ("How much is water?", "Where are the trees, and how many of them stand there?", "Is it flooded?")
+
+
+@pytest.fixture(scope="module")
+def drawing() -> TerraScope:
+    """A model that writes a few [SEG]s in each of its reasonings, among other words, and no end."""
+    model, processor = make_exact()
+    seg, end = processor.tokenizer.convert_tokens_to_ids(["[SEG]", "<|im_end|>"])
+    bias = torch.zeros(len(model.get_input_embeddings().weight), dtype=torch.float64)
+    bias[seg], bias[end] = 3, -9
+    model.vlm.lm_head.bias = torch.nn.Parameter(bias)
+    return TerraScope(model, processor, "tiny")
+
+
+@pytest.fixture
+def plain_engine(drawing: TerraScope) -> Iterator[TerraScope]:
+    """The same, with its own engine again at the end of the test."""
+    engine = drawing.engine
+    yield drawing
+    drawing.engine = engine
+
+
+@pytest.fixture(scope="module")
+def large() -> Scene:
+    """Larger than the tiny model's view: it is covered by views."""
+    return make_sample(5, size=160, kind="country", num_dates=1, cloudy=False).scene
+
+
+def check_same(found: Any, expected: Answer) -> None:
+    assert isinstance(found, Answer)
+    assert (found.reasoning, found.text, found.options) == (expected.reasoning, expected.text, expected.options)
+    assert (found.question, found.notes, found.model) == (expected.question, expected.notes, expected.model)
+    assert len(found.masks) == len(expected.masks)
+    for mine, other in zip(found.steps, expected.steps, strict=True):
+        np.testing.assert_array_equal(mine.mask, other.mask)
+        assert (mine.image, mine.num_tokens) == (other.image, other.num_tokens)
+        assert mine.confidence == pytest.approx(other.confidence, abs=1e-5)
+
+
+class TestAskMany:
+    def test_each_answer_is_the_one_that_ask_gives(self, drawing: TerraScope, two_dates: Any, one_date: Scene) -> None:
+        assert isinstance(drawing, ManyPredictor)
+        asks = [Ask(scene=two_dates.scene, question=question) for question in QUESTIONS]
+        asks += [Ask(scene=one_date, question=question, options=("10%", "20%")) for question in QUESTIONS]
+        asks.append(Ask(scene=two_dates.scene, question=QUESTIONS[0]))
+        answers = list(drawing.ask_many(asks, settings=SHORT))
+        assert len(answers) == len(asks)
+        for answer, ask in zip(answers, asks, strict=True):
+            check_same(answer, drawing.ask(ask.scene, ask.question, options=ask.options, settings=SHORT))
+        assert sum(len(answer.masks) for answer in answers if isinstance(answer, Answer)) > len(asks)
+
+    def test_what_cannot_be_answered_is_told_in_its_place(self, drawing: TerraScope, one_date: Scene) -> None:
+        unreadable = SceneError("b.tif: truncated")
+        asks: list[Ask | TerraScopeError] = [
+            Ask(scene=one_date, question=QUESTIONS[0]),
+            unreadable,
+            Ask(scene=one_date, question=" "),
+            Ask(scene=without_scale(one_date), question="What is the area of the water in km2?"),
+            Ask(scene=one_date, question=QUESTIONS[1], options=("10%", "10%")),
+            Ask(scene=one_date, question=QUESTIONS[2]),
+        ]
+        first, *failed, last = drawing.ask_many(asks, settings=SHORT)
+        assert failed[0] is unreadable
+        assert [type(one) for one in failed[1:]] == [QuestionError, ScaleError, QuestionError]
+        check_same(first, drawing.ask(one_date, QUESTIONS[0], settings=SHORT))
+        check_same(last, drawing.ask(one_date, QUESTIONS[2], settings=SHORT))
+
+    def test_both_encoders_see_a_scene_once_for_questions_that_follow_each_other(
+        self, drawing: TerraScope, two_dates: Any, one_date: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[tuple[str, int]] = []
+        for name in ("encode_tiles", "encode_for_masks"):
+            plain = getattr(drawing.model, name)
+            monkeypatch.setattr(
+                drawing.model,
+                name,
+                lambda pixels, name=name, plain=plain: (seen.append((name, len(pixels))), plain(pixels))[1],
+            )
+        asks = [Ask(scene=scene, question=question) for scene in (two_dates.scene, one_date) for question in QUESTIONS]
+        assert len(list(drawing.ask_many(asks, settings=SHORT))) == 6
+        assert seen == [("encode_tiles", 4), ("encode_for_masks", 4), ("encode_tiles", 2), ("encode_for_masks", 2)]
+
+    def test_masks_that_are_given_take_the_place_of_the_models_own(
+        self, drawing: TerraScope, one_date: Scene, half_masks: list[np.ndarray]
+    ) -> None:
+        asks = [Ask(scene=one_date, question=QUESTIONS[1], masks=(half_masks[number],)) for number in (0, 4)] + [
+            Ask(scene=one_date, question=QUESTIONS[1])
+        ]
+        left, block, own = drawing.ask_many(asks, settings=SHORT)
+        assert isinstance(left, Answer) and isinstance(block, Answer) and isinstance(own, Answer)
+        np.testing.assert_array_equal(left.masks[0], half_masks[0])
+        np.testing.assert_array_equal(block.masks[0], half_masks[4])
+        check_same(own, drawing.ask(one_date, QUESTIONS[1], settings=SHORT))
+
+    def test_memory_that_runs_out_is_a_sentence_in_the_place_of_each(
+        self, plain_engine: TerraScope, one_date: Scene
+    ) -> None:
+        def run_out(pieces: Sequence[Piece]) -> None:
+            raise out_of_memory()
+
+        plain_engine.engine, language = watched(plain_engine.model, run_out)
+        failed = list(plain_engine.ask_many([Ask(scene=one_date, question=question) for question in QUESTIONS]))
+        assert [type(one) for one in failed] == [ModelError] * 3
+        assert all("memory ran out on cpu" in str(one) for one in failed) and language.open_slots == []
+
+    def test_who_stops_listening_ends_what_runs(self, plain_engine: TerraScope, one_date: Scene) -> None:
+        taken: list[int] = []
+
+        def asks() -> Iterator[Ask]:
+            for number in range(50):
+                taken.append(number)
+                yield Ask(scene=one_date, question=f"{QUESTIONS[0]} {number}")
+
+        plain_engine.engine, language = watched(plain_engine.model, max_rows=3)
+        answers = plain_engine.ask_many(asks(), settings=SHORT)
+        assert taken == []
+        next(answers)
+        answers.close()  # type: ignore[attr-defined]
+        assert language.open_slots == [] and len(taken) <= 5 and not plain_engine.engine.step()
+
+    def test_a_large_scene_is_covered_by_views_for_each(self, drawing: TerraScope, large: Scene) -> None:
+        answer, other = drawing.ask_many(
+            [Ask(scene=large, question=QUESTIONS[1]), Ask(scene=Scene(large.pairs), question=QUESTIONS[2])],
+            settings=SHORT,
+        )
+        check_same(answer, drawing.ask(large, QUESTIONS[1], settings=SHORT))
+        check_same(other, drawing.ask(large, QUESTIONS[2], settings=SHORT))
+        assert isinstance(answer, Answer) and answer.masks[0].shape == (160, 160)
+
+    def test_questions_about_one_large_scene_do_not_get_each_others_masks(
+        self, drawing: TerraScope, large: Scene
+    ) -> None:
+        answers = drawing.ask_many([Ask(scene=large, question=question) for question in QUESTIONS], settings=SHORT)
+        for answer, question in zip(answers, QUESTIONS, strict=True):
+            check_same(answer, drawing.ask(large, question, settings=SHORT))
+
+
+class TestStream:
+    @pytest.mark.parametrize("question", QUESTIONS)
+    def test_it_tells_of_every_word_and_mask_and_of_the_answer_at_last(
+        self, drawing: TerraScope, two_dates: Any, question: str
+    ) -> None:
+        *events, answer = drawing.stream(two_dates.scene, question, settings=SHORT)
+        check_same(answer, drawing.ask(two_dates.scene, question, settings=SHORT))
+        texts = [event.text for event in events if isinstance(event, Wrote)]
+        assert len(texts) > 5 and texts[-1] == answer.reasoning
+        # Of a letter of several bytes, what is written first reads as a mark for something unknown.
+        assert all(later.startswith(earlier.rstrip("\ufffd")) for earlier, later in pairwise(texts))
+        drawn = [event.grounding for event in events if isinstance(event, Drew)]
+        assert len(drawn) == len(answer.masks) > 0
+        for grounding, step in zip(drawn, answer.steps, strict=True):
+            np.testing.assert_array_equal(grounding.mask, step.mask)
+            assert (grounding.image, grounding.confidence) == (step.image, step.confidence)
+        # A mask is told of right after the [SEG] that it is of.
+        for before, event in pairwise(events):
+            is_seg = isinstance(before, Wrote) and before.text.endswith("[SEG]")
+            assert is_seg == isinstance(event, Drew)
+
+    def test_a_large_scene_is_told_of_with_the_masks_of_its_views(self, drawing: TerraScope, large: Scene) -> None:
+        *events, answer = drawing.stream(large, QUESTIONS[1], settings=SHORT)
+        check_same(answer, drawing.ask(large, QUESTIONS[1], settings=SHORT))
+        assert [event.text for event in events if isinstance(event, Wrote)][-1] == answer.reasoning
+        drawn = [event.grounding.mask for event in events if isinstance(event, Drew)]
+        assert len(drawn) == len(answer.masks) and drawn[0].shape == (160, 160)
+        assert all(np.array_equal(mine, other) for mine, other in zip(drawn, answer.masks, strict=True))
+
+    def test_what_ran_out_of_memory_and_began_again_is_told_once(
+        self, plain_engine: TerraScope, one_date: Scene
+    ) -> None:
+        def tell(question: str) -> list[Any]:
+            return list(plain_engine.stream(one_date, question, settings=SHORT))
+
+        expected = tell(QUESTIONS[1])
+        plain_engine.engine, language = watched(plain_engine.model)
+
+        def run_out(pieces: Sequence[Piece]) -> None:
+            if len(pieces) > 1 and len(language.fed) > 12:
+                raise out_of_memory()
+
+        language.before_feed = run_out
+        other = plain_engine.stream(one_date, QUESTIONS[0], settings=SHORT)
+        next(other)
+        *events, answer = tell(QUESTIONS[1])
+        assert plain_engine.engine.max_rows == 1
+        check_same(answer, expected[-1])
+        assert [type(event) for event in events] == [type(event) for event in expected[:-1]]
+        for mine, theirs in zip(events, expected, strict=False):
+            if isinstance(mine, Wrote):
+                assert mine == theirs
+            else:
+                np.testing.assert_array_equal(mine.grounding.mask, theirs.grounding.mask)
+        check_same(list(other)[-1], plain_engine.ask(one_date, QUESTIONS[0], settings=SHORT))
+
+    def test_who_stops_listening_ends_it(self, plain_engine: TerraScope, one_date: Scene) -> None:
+        plain_engine.engine, language = watched(plain_engine.model)
+        events = plain_engine.stream(one_date, QUESTIONS[0], settings=SHORT)
+        next(events)
+        assert len(language.open_slots) == 1
+        events.close()  # type: ignore[attr-defined]
+        assert language.open_slots == [] and not plain_engine.engine.step()
+
+    def test_it_refuses_what_ask_refuses(self, drawing: TerraScope, one_date: Scene) -> None:
+        with pytest.raises(QuestionError, match="the question is empty"):
+            list(drawing.stream(one_date, " "))
+        with pytest.raises(ScaleError, match="give --gsd METRES"):
+            list(drawing.stream(without_scale(one_date), "What is the area of the water in km2?"))
+
+    def test_memory_that_runs_out_is_a_sentence(self, plain_engine: TerraScope, one_date: Scene) -> None:
+        def run_out(pieces: Sequence[Piece]) -> None:
+            if len(language.fed) > 5:
+                raise out_of_memory()
+
+        plain_engine.engine, language = watched(plain_engine.model, run_out)
+        events = plain_engine.stream(one_date, QUESTIONS[0], settings=SHORT)
+        assert isinstance(next(events), Wrote)
+        with pytest.raises(ModelError, match="memory ran out on cpu"):
+            list(events)

@@ -87,7 +87,7 @@ class Reasoning:
 
 @dataclass(frozen=True)
 class Wrote:
-    """A token was written: the text so far."""
+    """A token was written: the text so far, which may end with U+FFFD while a letter of several bytes is incomplete."""
 
     text: str
 

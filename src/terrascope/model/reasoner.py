@@ -7,6 +7,7 @@ sweep has made of it: so words, injected visual tokens and numbers all follow fr
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -55,7 +56,7 @@ def reduce_scene(scene: Scene) -> Scene:
 
 
 class SceneReasoner:
-    """Writes reasonings about one scene, which both encoders see once; a mask, too, is made once for all questions.
+    """Writes reasonings about one scene, which both encoders see once; a mask, too, is made once for a question.
 
     Args:
         scene: the whole scene.
@@ -81,6 +82,15 @@ class SceneReasoner:
         self.sweep_settings = SweepSettings(view=view, overlap=int(OVERLAP * view))
         self.masks: dict[_Key, Swept] = {}
         self.problem: str | None = None
+
+    def for_another(self) -> SceneReasoner:
+        """The same scene, encoded, for another question: masks of a whole scene are made anew.
+
+        The same words may stand for another [SEG] state there.
+        """
+        other = copy.copy(self)
+        other.masks, other.problem = {}, None
+        return other
 
     @property
     def notes(self) -> list[str]:

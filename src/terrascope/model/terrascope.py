@@ -61,11 +61,17 @@ class TerraScope:
         >>> answer.text, answer.masks[0].sum()
     """
 
-    def __init__(self, model: TerraScopeForConditionalGeneration, processor: TerraScopeProcessor, name: str) -> None:
+    def __init__(
+        self,
+        model: TerraScopeForConditionalGeneration,
+        processor: TerraScopeProcessor,
+        name: str,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self.model = model
         self.processor = processor
         self.name = name
-        self.engine = Engine(model)
+        self.engine = Engine(model, tell=tell)
 
     @classmethod
     def from_pretrained(
@@ -91,7 +97,8 @@ class TerraScope:
             quantization: `8bit` or `4bit` for the language model's matrices; needs bitsandbytes and accelerate.
             profile: `paper` or `release`: behave by the settings of that profile instead of the checkpoint's own.
             progress: called with the tensors that are imported, and with all.
-            tell: called with a sentence on what is imported where, and on the memory that a large model needs.
+            tell: called with a sentence on what is imported where, on the memory that a large model needs, and where
+                memory runs out later and fewer questions are answered at once.
 
         Raises:
             ModelError: there is no such model, it does not fit this program or the memory, or a setting is unknown.
@@ -108,7 +115,7 @@ class TerraScope:
         )
         if profile is not None:
             take_profile(model.config, processor, profile)
-        return cls(model, processor, name)
+        return cls(model, processor, name, tell)
 
     @classmethod
     def compose(
@@ -218,7 +225,7 @@ class TerraScope:
             if known is None:
                 known = SceneReasoner(self.model, self.processor, scene, limits)
                 recent.append((scene, known))
-            return known
+            return known.for_another()
 
         def begin(ask: Ask | TerraScopeError) -> Program[Answer]:
             if isinstance(ask, TerraScopeError):
@@ -231,7 +238,9 @@ class TerraScope:
                 with memory_errors_in_words(self.model.device):
                     yield ticket.result()
             except TerraScopeError as error:
-                yield error
+                # What it was raised from holds on to the memory of the pass that failed.
+                error.__cause__ = error.__context__ = None
+                yield error.with_traceback(None)
 
     def segment(
         self,
