@@ -15,11 +15,12 @@ import torch
 
 from terrascope.errors import ModelError, QuestionError, ScaleError, SceneError, TerraScopeError
 from terrascope.georeference import Georeference
+from terrascope.model.answers import FINISH_NOTES, choose_nearest
 from terrascope.model.engine import engine as engines
 from terrascope.model.engine.passes import Piece
 from terrascope.model.generation import Drew, GenerationSettings, Reasoning, Wrote
 from terrascope.model.reasoner import SceneReasoner
-from terrascope.model.terrascope import FINISH_NOTES, TerraScope, choose_nearest
+from terrascope.model.terrascope import TerraScope
 from terrascope.predictor import Answer, Ask, ManyPredictor
 from terrascope.scene import Scene
 from terrascope.sources.synthetic import make_sample

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from terrascope.choice import nearest_option
 from terrascope.errors import TerraScopeError
 from terrascope.landcover import TERRASCOPE
 from terrascope.model import hub
+from terrascope.model.answers import MEASURED_NOTE, NEAREST_NOTE, choose_nearest, to_answer
 from terrascope.model.checkpoint import EMBEDDED, load, locate, take_profile
 from terrascope.model.compose import choose_parts, compose
 from terrascope.model.devices import Quantization
@@ -33,23 +33,14 @@ from terrascope.model.release.arrival import imported, is_released
 from terrascope.model.replay import Replay, to_arrays, without_regions
 from terrascope.model.sweep import Progress
 from terrascope.predictor import Answer, Ask, check_text
-from terrascope.question import LETTERS, check_question
+from terrascope.question import check_question
 from terrascope.scene import Scene
-from terrascope.tasks.measured import measured_answer
-from terrascope.trace import SEG, Step, Trace, parse, render
+from terrascope.trace import SEG, Step, Trace, render
 
 T = TypeVar("T")
 
 _RECENT_SCENES = 4
 """Scenes that stay encoded while others are asked about."""
-
-FINISH_NOTES = {
-    "length": "The reasoning was cut off at the limit of new tokens.",
-    "masks": "The reasoning was cut off at the limit of masks.",
-}
-
-NEAREST_NOTE = "The model answered {!r}; the option nearest to it was chosen."
-MEASURED_NOTE = "The model answered {!r}, its mask measures {!r}; the option nearest to the measurement was chosen."
 
 
 class TerraScope:
@@ -339,33 +330,3 @@ class TerraScope:
                 return to_answer(scene, question, options, chosen, self.name, [*reasoner.notes, note])
         reasoning = yield from reasoner.write(question, options, forced_ids=forced_ids, masks=masks, tell=tell)
         return to_answer(scene, question, options, reasoning, self.name, reasoner.notes)
-
-
-def choose_nearest(free: Reasoning, options: tuple[str, ...], measured: str | None = None) -> Reasoning | None:
-    """The free reasoning, ending with the letter of the option nearest to its answer; None if none can be compared.
-
-    Where its masks measure what it states, the option nearest to the measurement is taken.
-    """
-    answer = parse(free.text).answer
-    place = nearest_option(measured or answer, options)
-    tag = f"<answer>{answer}</answer>"
-    if place is None or not free.text.endswith(tag):
-        return None
-    return replace(free, text=f"{free.text.removesuffix(tag)}<answer>{LETTERS[place]}</answer>")
-
-
-def to_answer(
-    scene: Scene, question: str, options: tuple[str, ...], reasoning: Reasoning, model: str, notes: Sequence[str] = ()
-) -> Answer:
-    """Measure and check a reasoning."""
-    cut_off = [FINISH_NOTES[reasoning.finish_reason]] if reasoning.finish_reason in FINISH_NOTES else []
-    answer = Answer.from_reasoning(
-        scene=scene,
-        question=question,
-        options=options,
-        reasoning=reasoning.text,
-        groundings=reasoning.groundings,
-        model=model,
-        notes=[*cut_off, *notes],
-    )
-    return replace(answer, measured=measured_answer(answer))

@@ -21,10 +21,11 @@ from terrascope.errors import ModelError, QuestionError
 from terrascope.model.drafting import Phrases
 from terrascope.model.encoding import EncodedScene, encode_scene
 from terrascope.model.engine import engine as engines
-from terrascope.model.engine.engine import Engine, Ticket
+from terrascope.model.engine.engine import Engine
 from terrascope.model.engine.own_pass import OwnPass
 from terrascope.model.engine.passes import LibraryPass, Piece
 from terrascope.model.engine.requests import Feed, Ground, Prefill, Program
+from terrascope.model.engine.ticket import Ticket
 from terrascope.model.generation import GenerationSettings, Reasoning, reason, reasoning, shared_ids
 from terrascope.model.processing import Prompt
 from terrascope.model.terrascope import TerraScope

@@ -10,18 +10,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar, cast
-from weakref import WeakKeyDictionary
+from typing import Any, TypeVar, cast
 
 import torch
 
-from terrascope.errors import ModelError
 from terrascope.model.drawing import ground_all
-from terrascope.model.encoding import EncodedScene
-from terrascope.model.engine.cache import Prefix, Slot
 from terrascope.model.engine.own_pass import OwnPass, understands
 from terrascope.model.engine.passes import LanguagePass, LibraryPass, Piece
-from terrascope.model.engine.requests import Feed, Ground, Output, Prefill, Program, Request
+from terrascope.model.engine.prefixes import Prefixes
+from terrascope.model.engine.requests import Feed, Ground, Output, Prefill, Program
+from terrascope.model.engine.ticket import Ticket
 from terrascope.model.memory import is_out_of_memory
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 
@@ -32,44 +30,6 @@ MAX_ROWS = 16
 
 MAX_TOKENS = 8192
 """Tokens that go through the language model in one pass: beyond some thousands a pass gets no faster, only larger."""
-
-
-class Ticket(Generic[T]):
-    """A reasoning that was handed in.
-
-    Attributes:
-        is_done: True once it has ended: with a result, with an error, or cancelled.
-    """
-
-    def __init__(self, begin: Callable[[], Program[T]]) -> None:
-        self.begin = begin
-        self.is_done = self.is_cancelled = False
-        self.error: BaseException | None = None
-        self._result: T | None = None
-        self.program: Program[T] | None = None
-        self.request: Request | None = None
-        self.slot: Slot | None = None
-
-    def cancel(self) -> None:
-        """End it before the next step (`Engine.cancel`: now); one that has ended keeps its result."""
-        self.is_cancelled = not self.is_done
-
-    def result(self) -> T:
-        """What it came to.
-
-        Raises:
-            ModelError: it was cancelled, or is under way.
-            TerraScopeError: it failed with that.
-        """
-        if self.error is not None:
-            raise self.error
-        if not self.is_done or self.is_cancelled:
-            raise ModelError("the reasoning " + ("was cancelled" if self.is_cancelled else "is still under way"))
-        return cast("T", self._result)
-
-    def finish(self, result: T | None = None, error: BaseException | None = None) -> None:
-        """Note how it ended."""
-        self.is_done, self._result, self.error = True, result, error
 
 
 class Engine:
@@ -97,7 +57,7 @@ class Engine:
         self._language: LanguagePass | None = language
         self._waiting: deque[Ticket[Any]] = deque()
         self._running: list[Ticket[Any]] = []
-        self._prefixes: WeakKeyDictionary[EncodedScene, list[tuple[tuple[int, ...], Prefix]]] = WeakKeyDictionary()
+        self._prefixes = Prefixes()
         self._lock = threading.RLock()
 
     def submit(self, begin: Callable[[], Program[T]]) -> Ticket[T]:
@@ -195,7 +155,7 @@ class Engine:
             if isinstance(request, Prefill) and request.shared_ids:
                 what = (id(request.scene), request.shared_ids)
                 # The first of several questions about a scene goes ahead; the others begin with what it leaves.
-                if what in begun and self._prefix_of(request) is None:
+                if what in begun and self._prefixes.find(request) is None:
                     continue
                 begun.add(what)
             if isinstance(request, Prefill | Feed):
@@ -207,8 +167,8 @@ class Engine:
         language = self._current_language()
         outputs = language.feed([self._piece(ticket) for ticket in tickets])
         for ticket in tickets:
-            if isinstance(ticket.request, Prefill):
-                self._keep_prefix(ticket, ticket.request)
+            if isinstance(ticket.request, Prefill) and ticket.slot is not None:
+                self._prefixes.keep(ticket.request, language, ticket.slot)
         return outputs
 
     def _serve(self, tickets: list[Ticket[Any]], answer: Callable[[Sequence[Ticket[Any]]], Sequence[Any]]) -> None:
@@ -256,30 +216,10 @@ class Engine:
             slot, ticket.slot = ticket.slot, None
             language.close(slot)
         slot = ticket.slot = language.open()
-        prefix = self._prefix_of(request)
+        prefix = self._prefixes.find(request)
         if prefix is not None:
             language.begin_with(slot, prefix)
         return Piece(slot, request.embeddings[slot.length :], request.positions[..., slot.length :])
-
-    # -----------------------------------------------------------------------------------------------------------------
-    # What questions about one scene share.
-
-    def _prefix_of(self, request: Prefill) -> Prefix | None:
-        kept = self._prefixes.get(request.scene, ()) if request.scene is not None else ()
-        return next((prefix for ids, prefix in kept if ids == request.shared_ids), None)
-
-    def _keep_prefix(self, ticket: Ticket[Any], request: Prefill) -> None:
-        if request.scene is None or not request.shared_ids or self._prefix_of(request) is not None:
-            return
-        assert self._language is not None and ticket.slot is not None
-        try:
-            prefix = self._language.copy_prefix(ticket.slot, len(request.shared_ids))
-        except (MemoryError, RuntimeError) as error:
-            # The sequence itself stands: the next question pays for its prompt again.
-            if not is_out_of_memory(error):
-                raise
-            return
-        self._prefixes.setdefault(request.scene, []).append((request.shared_ids, prefix))
 
     # -----------------------------------------------------------------------------------------------------------------
     # How reasonings begin, go on and end.

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from terrascope.model.engine.engine import Engine, Ticket
+from terrascope.model.engine.engine import Engine
 from terrascope.model.engine.requests import Program
+from terrascope.model.engine.ticket import Ticket
 
 E = TypeVar("E")
 T = TypeVar("T")
