@@ -171,6 +171,8 @@ def reasoning(
     settings = settings or GenerationSettings()
     tokenizer, config = processor.tokenizer, model.config
     embed = model.get_input_embeddings()
+    # The library looks for them among all parameters, each time.
+    device, dtype = model.device, model.dtype
     record = Record() if keep_record else None
     visual = weigh_pairs(
         model,
@@ -180,7 +182,7 @@ def reasoning(
     )
     begin = Prefill(
         embed_prompt(model, prompt, encoded.context),
-        model.prompt_positions(prompt.input_ids.to(model.device))[..., 0, :],
+        model.prompt_positions(prompt.input_ids.to(device))[..., 0, :],
         encoded,
         shared_ids(prompt),
     )
@@ -205,7 +207,7 @@ def reasoning(
             break
         if length >= end:
             break
-        check_finite(logits, model.dtype)
+        check_finite(logits, dtype)
         if forced_ids is not None:
             token = int(forced_ids[len(token_ids)])
         elif letters and settings.constrain_choices and token_ids and token_ids[-1] == answer_id:
@@ -224,7 +226,7 @@ def reasoning(
         # The state of [SEG] is the one with [SEG] as input: feed, then read (docs/decisions.md).
         if not (ahead and ahead[0][0] == token):
             drafted = draft(token_ids)[: end - length - 1]
-            fed = embed(torch.tensor([token, *drafted], device=model.device))
+            fed = embed(torch.tensor([token, *drafted], device=device))
             outputs = yield Feed(fed, every=True, forget=len(ahead))
             ahead = deque(zip((token, *drafted), fed, *outputs, strict=True))
         _, fed, logits, hidden = ahead.popleft()
@@ -261,7 +263,7 @@ def reasoning(
             record.seg_states.append(hidden)
             record.injected.append(indices)
         if len(indices):
-            fed = features.to(model.dtype)
+            fed = features.to(dtype)
             length += len(fed)
             if record is not None:
                 record.embeddings.append(fed)

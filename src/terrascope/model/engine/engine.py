@@ -235,9 +235,13 @@ class Engine:
         language = self._language
         if language is None or self._given is not None:
             return
-        is_current = language.is_current() if isinstance(language, OwnPass) else True
-        if is_current and not self._running:
-            is_current = understands(self.model) == isinstance(language, OwnPass)
+        if not isinstance(language, OwnPass):
+            is_current = bool(self._running) or not understands(self.model)
+        elif self._running:
+            # At every step a glance: what moves a model moves all of it.
+            is_current = not language.has_moved()
+        else:
+            is_current = understands(self.model) and language.is_current()
         if not is_current:
             self._restart(self._running)
             self._prefixes.clear()

@@ -56,6 +56,10 @@ class OwnPass:
         """False once the model's matrices lie elsewhere in memory, as after `to` another device or number format."""
         return all(layer.qkv.is_current() and layer.gate_up.is_current() for layer in self.layers)
 
+    def has_moved(self) -> bool:
+        """True once the first matrix lies elsewhere: a glance at what `is_current` looks at."""
+        return not self.layers[0].qkv.is_current()
+
     def open(self) -> Slot:
         return self.cache.open()
 
