@@ -232,6 +232,15 @@ class ManyPredictor(Protocol):
         ...
 
 
+@runtime_checkable
+class ManySegmenter(Protocol):
+    """A predictor that segments several classes at once, faster than one after the other."""
+
+    def segment_many(self, scene: Scene, class_names: Iterable[str]) -> Iterator[Answer | TerraScopeError]:
+        """What `segment` returns or raises for each class, in order."""
+        ...
+
+
 class Predictor(Protocol):
     """Anything that answers a question about a scene: the model, a baseline, an oracle."""
 

@@ -474,3 +474,25 @@ class TestStream:
         assert isinstance(next(events), Wrote)
         with pytest.raises(ModelError, match="memory ran out on cpu"):
             list(events)
+
+
+def test_classes_are_segmented_together_as_one_by_one(two_dates) -> None:  # type: ignore[no-untyped-def]
+    front = TerraScope(*make_tiny(), "tiny")
+    names = ["water", "no such class", "tree", "building"]
+    seen: list[int] = []
+    plain = front.model.encode_tiles
+    front.model.encode_tiles = lambda tiles: (seen.append(len(tiles)), plain(tiles))[1]
+    together = list(front.segment_many(two_dates.scene, names))
+    assert seen == [4], "two dates of optical and SAR images, each a tile, encoded once"
+    with pytest.raises(QuestionError) as refused:
+        front.segment(two_dates.scene, names[1])
+    assert isinstance(together[1], QuestionError) and str(together[1]) == str(refused.value)
+    for name, answer in zip(names, together, strict=True):
+        if name == "no such class":
+            continue
+        assert isinstance(answer, Answer)
+        alone = front.segment(two_dates.scene, name)
+        assert answer.reasoning == alone.reasoning and answer.question == alone.question
+        assert [(s.image, s.num_tokens) for s in answer.steps] == [(s.image, s.num_tokens) for s in alone.steps]
+        for one, other in zip(answer.masks, alone.masks, strict=True):
+            assert (one != other).mean() < 0.001

@@ -83,13 +83,13 @@ class SceneReasoner:
         self.masks: dict[_Key, Swept] = {}
         self.problem: str | None = None
 
-    def for_another(self) -> SceneReasoner:
-        """The same scene, encoded, for another question: masks of a whole scene are made anew.
+    def for_another(self, limits: GenerationSettings) -> SceneReasoner:
+        """The same scene, encoded, for another question, whose limits may be others but for how the scene is covered.
 
-        The same words may stand for another [SEG] state there.
+        Masks of a whole scene are made anew: the same words may stand for another [SEG] state there.
         """
         other = copy.copy(self)
-        other.masks, other.problem = {}, None
+        other.limits, other.masks, other.problem = limits, {}, None
         return other
 
     @property

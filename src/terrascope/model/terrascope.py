@@ -216,7 +216,7 @@ class TerraScope:
             if known is None:
                 known = SceneReasoner(self.model, self.processor, scene, limits)
                 recent.append((scene, known))
-            return known.for_another()
+            return known.for_another(limits)
 
         def begin(ask: Ask | TerraScopeError) -> Program[Answer]:
             if isinstance(ask, TerraScopeError):
@@ -224,14 +224,7 @@ class TerraScope:
             question, options = check_question(ask.scene, ask.question, ask.options)
             return (yield from self._answer(ask.scene, question, options, limits, masks=ask.masks, look=look))
 
-        for ticket in self.engine.run_all(partial(begin, ask) for ask in asks):
-            try:
-                with memory_errors_in_words(self.model.device):
-                    yield ticket.result()
-            except TerraScopeError as error:
-                # What it was raised from holds on to the memory of the pass that failed.
-                error.__cause__ = error.__context__ = None
-                yield error.with_traceback(None)
+        return self._results(partial(begin, ask) for ask in asks)
 
     def segment(
         self,
@@ -246,6 +239,31 @@ class TerraScope:
         Raises:
             QuestionError: the class is not one of those that the model knows.
         """
+        question, forced, limits = self._to_segment(scene, class_name, settings)
+        return self._run(lambda: self._answer(scene, question, (), limits, forced_ids=forced, progress=progress))
+
+    def segment_many(
+        self, scene: Scene, class_names: Iterable[str], *, settings: GenerationSettings | None = None
+    ) -> Iterator[Answer | TerraScopeError]:
+        """Segment several classes of a scene, which both encoders see once (`terrascope.predictor.ManySegmenter`)."""
+        known: list[SceneReasoner] = []
+
+        def look(limits: GenerationSettings, _: Scene) -> SceneReasoner:
+            if not known:
+                known.append(SceneReasoner(self.model, self.processor, scene, limits))
+            return known[0].for_another(limits)
+
+        def begin(class_name: str) -> Program[Answer]:
+            question, forced, limits = self._to_segment(scene, class_name, settings)
+            answer = self._answer(scene, question, (), limits, forced_ids=forced, look=partial(look, limits))
+            return (yield from answer)
+
+        return self._results(partial(begin, name) for name in class_names)
+
+    def _to_segment(
+        self, scene: Scene, class_name: str, settings: GenerationSettings | None
+    ) -> tuple[str, list[int], GenerationSettings]:
+        """The question that stands for a class, the text that is forced, and limits with room for its masks."""
         name = TERRASCOPE[TERRASCOPE.id_of(class_name)].name
         dates = range(1, len(scene.pairs) + 1)
         steps = tuple(Step(text=f"The {name}:", image=date if len(dates) > 1 else None) for date in dates)
@@ -253,10 +271,7 @@ class TerraScope:
         forced = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         # Every date may inject up to the cap; nothing of what is forced may be cut off.
         budget = len(forced) + len(scene.pairs) * self.model.config.max_injected_tokens
-        limits = replace(settings or GenerationSettings(), max_new_tokens=budget)
-        return self._run(
-            lambda: self._answer(scene, f"Where is the {name}?", (), limits, forced_ids=forced, progress=progress)
-        )
+        return f"Where is the {name}?", forced, replace(settings or GenerationSettings(), max_new_tokens=budget)
 
     def ground(
         self,
@@ -305,6 +320,16 @@ class TerraScope:
     def _run(self, begin: Callable[[], Program[T]]) -> T:
         with memory_errors_in_words(self.model.device):
             return self.engine.run(begin)
+
+    def _results(self, begins: Iterable[Callable[[], Program[Answer]]]) -> Iterator[Answer | TerraScopeError]:
+        for ticket in self.engine.run_all(begins):
+            try:
+                with memory_errors_in_words(self.model.device):
+                    yield ticket.result()
+            except TerraScopeError as error:
+                # What it was raised from holds on to the memory of the pass that failed.
+                error.__cause__ = error.__context__ = None
+                yield error.with_traceback(None)
 
     def _answer(
         self,

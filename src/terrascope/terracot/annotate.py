@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrascope import masks
-from terrascope.errors import QuestionError
+from terrascope.errors import QuestionError, TerraScopeError
 from terrascope.landcover import OTHER, TERRASCOPE, UNLABELLED, Nomenclature
 from terrascope.masks import Mask
-from terrascope.predictor import Answer, Predictor
+from terrascope.predictor import Answer, ManySegmenter, Predictor
 from terrascope.scene import LabelMap, Scene
 from terrascope.sources.chips import Chip
 from terrascope.tasks.question import Question
@@ -157,16 +157,28 @@ def _segmented_masks(
     nomenclature: Nomenclature,
     rejected: list[str],
 ) -> Iterator[_Predicted]:
-    for name in settings.class_names or nomenclature.names:
-        try:
-            answer = predictor.segment(scene, name)
-        except QuestionError:
+    names = settings.class_names or nomenclature.names
+    for name, answer in zip(names, _segment_all(scene, predictor, names), strict=True):
+        if isinstance(answer, QuestionError):
             rejected.append(UNKNOWN_TO_MODEL)
             continue
+        if isinstance(answer, TerraScopeError):
+            raise answer
         for step in answer.steps:
             yield _Predicted(
                 class_id=nomenclature.id_of(name), date=step.image - 1, mask=step.mask, confidence=step.confidence
             )
+
+
+def _segment_all(scene: Scene, predictor: Predictor, names: Sequence[str]) -> Iterator[Answer | TerraScopeError]:
+    if isinstance(predictor, ManySegmenter):
+        yield from predictor.segment_many(scene, names)
+        return
+    for name in names:
+        try:
+            yield predictor.segment(scene, name)
+        except QuestionError as error:
+            yield error
 
 
 def _paint(

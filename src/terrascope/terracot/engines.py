@@ -20,6 +20,7 @@ from typing import Literal
 
 from terrascope import masks
 from terrascope.errors import SampleError, TerraScopeError
+from terrascope.ray_session import ray_session
 from terrascope.terracot.shard import ShardReport
 
 Engine = Literal["local", "ray"]
@@ -91,25 +92,11 @@ def run_on_ray(work: Work, numbers: Iterable[int], num_workers: int) -> Iterator
     """Build shards as tasks of Ray: on the cluster that `RAY_ADDRESS` names, else in `num_workers` local processes.
 
     Every machine of a cluster must see the data sets and the output folder under the same paths.
-    """
-    # Read as it is imported. Counting users is not ours to decide.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError:
-        raise SampleError("--engine ray needs Ray; install it with: pip install 'terrascope-eo[ray]'") from None
 
-    started = not ray.is_initialized()
-    if started:
-        on_cluster = "RAY_ADDRESS" in os.environ
-        ray.init(
-            num_cpus=None if on_cluster else num_workers,
-            include_dashboard=None if on_cluster else False,
-            log_to_driver=False,
-            configure_logging=False,
-        )
-    try:
+    Raises:
+        SampleError: Ray is not installed, or a shard has cost `MAX_TRIES` workers their lives.
+    """
+    with ray_session(num_workers) as ray:
         build = ray.remote(max_retries=MAX_TRIES - 1)(_call)
         shared = ray.put(work)
         pending = [build.remote(shared, number) for number in numbers]
@@ -123,9 +110,6 @@ def run_on_ray(work: Work, numbers: Iterable[int], num_workers: int) -> Iterator
                 if isinstance(outcome, BaseException):
                     raise outcome
                 yield outcome
-    finally:
-        if started:
-            ray.shutdown()
 
 
 _LOST = "its worker was killed every time; give fewer --workers if memory was short"
