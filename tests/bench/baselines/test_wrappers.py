@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from terrascope.bench.baselines import Blanked, ChangedMasks, RandomGuess, box_of, random_box, shifted
+from terrascope.bench.baselines import Blanked, ChangedMasks, RandomGuess, box_of, changed_masks, random_box, shifted
 from terrascope.bench.baselines.blank import blank
 from terrascope.bench.baselines.changed_masks import takes_masks
-from terrascope.errors import QuestionError
-from terrascope.predictor import Answer
+from terrascope.bench.item_predictor import Outcome, ask_items, one_by_one
+from terrascope.bench.items import Item
+from terrascope.errors import QuestionError, SceneError, TerraScopeError
+from terrascope.predictor import Answer, Ask
 from terrascope.rasters.sensors import render
 from terrascope.scene import Scene
+from terrascope.sources.chips import ChipError
 from tests.bench.made_benchmark import SIZE, Scripted, answer, make_benchmark, make_scene
 
 RNG = np.random.default_rng(0)
@@ -184,3 +188,76 @@ class TestBlank:
         blanked.ask(item.scene, item.sample.question, options=item.sample.options)
         assert [render(scene.observations[0]).std() < 1e-6 for scene in seen] == [True, True]
         assert render(item.scene.observations[0]).std() > 0.01
+
+
+class Together(Reasoner):
+    """Takes all that it is asked before it answers the first; questions with a 3 cannot be used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scenes: list[Scene] = []
+
+    def ask(
+        self, scene: Scene, question: str, *, options: Sequence[str] = (), masks: Sequence[np.ndarray] | None = None
+    ) -> Answer:
+        raise AssertionError("it is asked for one alone")
+
+    def ask_many(self, asks: Iterable[Ask | TerraScopeError]) -> Iterator[Answer | TerraScopeError]:
+        for ask in list(asks):
+            if isinstance(ask, TerraScopeError):
+                yield ask
+            elif "(3)" in ask.question:
+                yield QuestionError("three")
+            else:
+                self.scenes.append(ask.scene)
+                yield Reasoner.ask(self, ask.scene, ask.question, options=ask.options, masks=ask.masks)
+
+
+def told(outcomes: Iterable[Outcome]) -> list[tuple[str, bytes]]:
+    return [
+        (o.reasoning, b"".join(mask.tobytes() for mask in o.masks)) if isinstance(o, Answer) else (str(o), b"")
+        for o in outcomes
+    ]
+
+
+class TestManyAtOnce:
+    @pytest.mark.parametrize("at_once", [2, 64])
+    @pytest.mark.parametrize("inner", [Together, Pointer])
+    def test_changed_masks_are_those_of_one_after_the_other(
+        self, inner: type[Together | Pointer], at_once: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(changed_masks, "_AT_ONCE", at_once)
+        asked: list[Item | TerraScopeError] = [*make_benchmark(6).items]
+        asked.insert(2, ChipError("a.tif: truncated", reason="corrupt image"))
+        alone = ChangedMasks(Reasoner() if inner is Together else Pointer(), shifted, "random-mask:x", seed=5)
+        expected = told(one_by_one(alone.ask_item, asked))
+        if inner is Together:
+            expected[4] = ("three", b"")
+        assert len({mask for _, mask in expected if mask}) == len([mask for _, mask in expected if mask]) >= 5
+        assert told(ask_items(ChangedMasks(inner(), shifted, "random-mask:x", seed=5), asked)) == expected
+
+    def test_an_answer_without_masks_is_not_asked_for_again(self) -> None:
+        class Silent(Together):
+            def ask_many(self, asks: Iterable[Ask | TerraScopeError]) -> Iterator[Answer | TerraScopeError]:
+                for ask in asks:
+                    assert isinstance(ask, Ask) and ask.masks is None
+                    yield answer(ask.scene, ask.question, ask.options, "<think>No.</think><answer>A</answer>")
+
+        found = ask_items(ChangedMasks(Silent(), box_of, "box:silent"), make_benchmark(3).items)
+        assert [one.text for one in found if isinstance(one, Answer)] == ["A"] * 3
+
+    def test_questions_about_one_scene_see_one_blank(self) -> None:
+        inner = Together()
+        items: list[Item | TerraScopeError] = [*make_benchmark(3).items, SceneError("no image")]
+        items.append(replace(make_benchmark(1).items[0], scene=make_scene()))
+        outcomes = list(ask_items(Blanked(inner, ("optical",), "blank:together"), items))
+        assert [type(outcome) for outcome in outcomes] == [Answer, Answer, Answer, SceneError, Answer]
+        assert [inner.scenes[0] is scene for scene in inner.scenes] == [True, True, True, False]
+        assert all(render(scene.observations[0]).std() < 1e-6 for scene in inner.scenes)
+
+    def test_boxes_of_a_blanked_model_reach_it_through_the_blank(self) -> None:
+        inner = Together()
+        boxed = ChangedMasks(Blanked(inner, ("optical",), "blank:together"), box_of, "box:blank:together")
+        assert [one.text for one in ask_items(boxed, make_benchmark(2).items) if isinstance(one, Answer)] == ["B", "B"]
+        assert [masks is None for masks in inner.given] == [True, True, False, False]
+        assert all(render(scene.observations[0]).std() < 1e-6 for scene in inner.scenes)
