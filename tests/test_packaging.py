@@ -38,7 +38,13 @@ def test_torchvision_is_neither_required_nor_imported() -> None:
 
 def test_every_import_is_declared() -> None:
     """What `src` imports at the head of a file is a dependency; what it imports within a function may be an extra."""
-    provided = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+    provided = {
+        "odc-stac": "odc",
+        "opencv-python-headless": "cv2",
+        "pillow": "PIL",
+        "pyyaml": "yaml",
+        "scikit-learn": "sklearn",
+    }
 
     def modules(requirements: Iterable[str]) -> set[str]:
         names = {re.split(r"[<>=\[;, ]", requirement)[0] for requirement in requirements}

@@ -95,7 +95,7 @@ def save(answer: Answer, directory: str | os.PathLike[str]) -> dict[str, Path]:
     told = to_dict(answer)
     content = json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     scene, georeference = answer.scene, answer.scene.georeference
-    masks = [_named(number, step, scene) for number, step in enumerate(answer.steps, 1)]
+    masks = name_masks(answer)
     pictures = _pictures(scene)
     first_of_pair = {picture.image: picture.pixels for picture in reversed(pictures)}
     reduced = [mask.reduced(pictures[0].valid.shape) for mask in masks]
@@ -126,7 +126,7 @@ def save(answer: Answer, directory: str | os.PathLike[str]) -> dict[str, Path]:
                 shape=scene.shape,
                 dates=[observation.date for observation in scene.observations],
                 properties=_provenance(told),
-                assets={name: _asset(name, told) for name in [*others, "report.html"]},
+                assets={name: describe_asset(name, told) for name in [*others, "report.html"]},
             )
         present = [name for name in FILES if (folder / name).exists()]
         titles = {name: FILES[name].title for name in present}
@@ -156,10 +156,22 @@ def _pictures(scene: Scene) -> list[Picture]:
     return pictures
 
 
-def _asset(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
+def name_masks(answer: Answer) -> list[NamedMask]:
+    """The masks of an answer's steps, in order, with what files say about each."""
+    return [_named(number, step, answer.scene) for number, step in enumerate(answer.steps, 1)]
+
+
+def describe_asset(name: str, told: Mapping[str, Any], href: str | None = None) -> dict[str, Any]:
+    """A file of an answer as an asset of a STAC item.
+
+    Args:
+        name: one of `FILES`.
+        told: the answer as JSON values.
+        href: where it lies, if not under its own name beside the item.
+    """
     file = FILES[name]
     asset: dict[str, Any] = {
-        "href": f"./{name}",
+        "href": href or f"./{name}",
         "type": file.media_type,
         "title": file.title,
         "roles": list(file.roles),

@@ -177,8 +177,8 @@ class SceneOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerOptions:
-    """Who answers, how the scene is looked at, and where the answer goes."""
+class ModelOptions:
+    """Who answers."""
 
     model: Model = "nano"
     device: Device = "auto"
@@ -186,14 +186,20 @@ class AnswerOptions:
     device_map: DeviceMap = None
     quantization: Bits = None
     profile: ProfileName = None
-    look: LookName = "auto"
-    out: Out = None
-    as_json: AsJson = False
 
     def loading(self) -> dict[str, Any]:
         """The model as `TerraScope.from_pretrained` takes it."""
         names = ("device", "dtype", "device_map", "quantization", "profile")
         return {"name": self.model} | {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions(ModelOptions):
+    """Who answers, how the scene is looked at, and where the answer goes."""
+
+    look: LookName = "auto"
+    out: Out = None
+    as_json: AsJson = False
 
 
 def files_of(value: str) -> str | list[str]:

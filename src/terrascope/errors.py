@@ -33,6 +33,14 @@ class EndpointError(TerraScopeError):
     """A language model behind an endpoint cannot be reached, refuses, or does not answer in the form asked for."""
 
 
+class ManifestError(TerraScopeError):
+    """A list of scenes and questions is not of the form that it should have."""
+
+
+class ArchiveError(TerraScopeError):
+    """An archive of images cannot be searched, or has nothing that was looked for."""
+
+
 class RecipeError(TerraScopeError):
     """A recipe of a training cannot be read, or a setting of it is unknown or not what it should be."""
 

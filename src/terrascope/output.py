@@ -9,6 +9,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from terrascope.errors import OutputError
 
@@ -87,6 +90,54 @@ def written_together(directory: str | os.PathLike[str], names: Sequence[str]) ->
         raise OutputError(f"{target}: cannot be written ({error.strerror or error}); give another folder") from error
     finally:
         drop_folder(staging, lock)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """A folder that is this process's alone while the block runs.
+
+    Raises:
+        OutputError: another run writes there, or it cannot be written.
+    """
+    lock = FileLock(folder / ".run.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise OutputError(f"{folder}: another run is writing there; wait for it, or give another --out") from None
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); give another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[BinaryIO]:
+    """A file of lines, open for further ones.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); give another --out") from None
+    with file:
+        yield file
+
+
+def append_line(file: BinaryIO, path: Path, line: str) -> None:
+    """Write a line so that it stays, whatever happens to this process.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        file.write(line.encode("utf-8", "replace") + b"\n")
+        file.flush()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); free some space and start again") from None
 
 
 def hold_folder(anchor: Path, prefix: str) -> tuple[Path, int | None]:

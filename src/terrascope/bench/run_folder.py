@@ -9,21 +9,31 @@ import datetime
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
-
-from filelock import FileLock, Timeout
 
 import terrascope
 from terrascope.bench.items import Benchmark
 from terrascope.bench.replies import Reply
 from terrascope.errors import OutputError, SampleError
-from terrascope.output import written_whole
+from terrascope.output import append_line, appending, held, written_whole
 from terrascope.terracot.shard import hash_file
 from terrascope.terracot.store import MANIFEST
+
+__all__ = [
+    "REPLIES",
+    "RUN",
+    "append",
+    "appending",
+    "begin",
+    "data_digest",
+    "describe_run",
+    "held",
+    "read_run",
+    "take_up",
+]
 
 RUN, REPLIES = "run.json", "replies.jsonl"
 FORM = "terrascope-run/1"
@@ -41,26 +51,6 @@ def read_run(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], tuple[Repl
     replies, _ = _read_replies(Path(folder) / REPLIES)
     _check_words(Path(folder), about["predictor"], replies)
     return about, tuple({reply.id: reply for reply in replies}.values())
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """A folder that is this process's alone while the block runs.
-
-    Raises:
-        OutputError: another run writes there, or it cannot be written.
-    """
-    lock = FileLock(folder / ".run.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise OutputError(f"{folder}: another run is writing there; wait for it, or give another --out") from None
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}); give another --out") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def describe_run(benchmark: Benchmark, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,29 +200,10 @@ def _read_replies(path: Path) -> tuple[list[Reply], bool]:
     return replies, bool(last)
 
 
-@contextmanager
-def appending(path: Path) -> Iterator[BinaryIO]:
-    """A file of replies, open for further ones.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
-        file = path.open("ab")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); give another --out") from None
-    with file:
-        yield file
-
-
 def append(file: BinaryIO, path: Path, reply: Reply) -> None:
     """Write a reply so that it stays, whatever happens to this process.
 
     Raises:
         OutputError: it cannot be written.
     """
-    try:
-        file.write(reply.to_line().encode("utf-8", "replace") + b"\n")
-        file.flush()
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); free some space and start again") from None
+    append_line(file, path, reply.to_line())

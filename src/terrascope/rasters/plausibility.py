@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,16 +90,37 @@ def _power_name(layer: Layer) -> str | None:
 
 def _settle_offset(reading: Reading, measured: Mapping[str, NDArray[np.float32]]) -> Reading:
     """Tell Sentinel-2 with the offset of baseline 04.00 from Sentinel-2 without: only the latter has numbers near 0."""
-    darkest = {band: float(np.percentile(numbers, 1)) for band, numbers in measured.items() if numbers.size}
-    band = min(darkest, key=darkest.__getitem__)
-    if darkest[band] < _BELOW_OFFSET:
-        said = f"no offset: 1 % of {band} lie below {darkest[band]:g}, and numbers with the offset begin near {_OFFSET}"
+    band, darkest = _darkest(measured)
+    if darkest < _BELOW_OFFSET:
+        said = f"no offset: 1 % of {band} lie below {darkest:g}, and numbers with the offset begin near {_OFFSET}"
         return _settled(reading, reading.sensor.name, said)
     assumption = (
-        f"Its numbers begin at {darkest[band]:g} ({band}), as those with the offset of processing baseline 04.00 do, "
+        f"Its numbers begin at {darkest:g} ({band}), as those with the offset of processing baseline 04.00 do, "
         "but nothing states it; they are read without it (else give --sensor sentinel-2-offset)."
     )
     return replace(reading, undecided=(), assumptions=(assumption,))
+
+
+def doubt_offset(measured: Mapping[str, NDArray[Any]]) -> str | None:
+    """Why numbers of Sentinel-2 do not carry the offset of baseline 04.00, though it is stated; None where they may.
+
+    Args:
+        measured: by band the stored numbers of measured pixels, flat; as for `settle_sensor`.
+    """
+    known = {band: numbers for band, numbers in measured.items() if numbers.size}
+    if not known:
+        return None
+    band, darkest = _darkest(known)
+    if darkest >= _BELOW_OFFSET:
+        return None
+    return f"1 % of {band} lie below {darkest:g}, and numbers with the offset begin near {_OFFSET}"
+
+
+def _darkest(measured: Mapping[str, NDArray[Any]]) -> tuple[str, float]:
+    """The band with the darkest pixels, and the number that 1 % of it lie below."""
+    darkest = {band: float(np.percentile(numbers, 1)) for band, numbers in measured.items() if numbers.size}
+    band = min(darkest, key=darkest.__getitem__)
+    return band, darkest[band]
 
 
 def _settled(reading: Reading, sensor: str, said: str, *assumptions: str) -> Reading:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import shapely
+from shapely import MultiPolygon
 
 from terrascope.errors import OutputError
 from terrascope.georeference import Georeference
 from terrascope.output import written_whole
-from terrascope.rasters.lonlat import LonLat, bbox
+from terrascope.rasters.lonlat import Bounds, LonLat, bbox
 
 STAC_VERSION = "1.1.0"
 _PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
@@ -35,6 +36,8 @@ def write_item(
     dates: Sequence[datetime.date | None],
     properties: Mapping[str, Any],
     assets: Mapping[str, Mapping[str, Any]],
+    collection: str | None = None,
+    links: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Write a STAC 1.1 item with the projection extension.
 
@@ -46,6 +49,8 @@ def write_item(
     Args:
         shape: (height, width) of the scene in pixels.
         assets: by name, as STAC describes them; an `href` is relative to the item.
+        collection: id of the collection that it belongs to, if there is one; `links` must then lead there.
+        links: as STAC describes them.
 
     Raises:
         OutputError: the scene has no place on the Earth, or the file cannot be written.
@@ -53,7 +58,6 @@ def write_item(
     path = Path(path)
     if not georeference.is_located:
         raise OutputError(f"{path}: a scene without a CRS has no place in a STAC item; leave the item out")
-    height, width = shape
     known = sorted(date for date in dates if date is not None)
     now = datetime.datetime.now(datetime.UTC)
     item: dict[str, Any] = {
@@ -69,18 +73,35 @@ def write_item(
             "terrascope:date_known": bool(known),
             **properties,
         },
-        "links": [],
+        "links": [dict(link) for link in links],
         "assets": dict(assets),
     }
-    lonlat = LonLat.of(georeference, height, width)
-    if lonlat is not None:
-        grid = shapely.segmentize(shapely.box(0, 0, width, height), max(height, width) / _SIDES_PER_FOOTPRINT)
-        footprint, bounds = lonlat.geometry(shapely.multipolygons([grid]))
-        parts = shapely.get_parts(footprint)
-        item["geometry"] = shapely.geometry.mapping(parts[0] if len(parts) == 1 else footprint)
+    if collection is not None:
+        item["collection"] = collection
+    outline = footprint(georeference, shape)
+    if outline is not None:
+        geometry, bounds = outline
+        parts = shapely.get_parts(geometry)
+        item["geometry"] = shapely.geometry.mapping(parts[0] if len(parts) == 1 else geometry)
         item["bbox"] = bbox([bounds])
     with written_whole(path) as unfinished:
         unfinished.write_text(json.dumps(item, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def footprint(georeference: Georeference, shape: tuple[int, int]) -> tuple[MultiPolygon, Bounds] | None:
+    """Outline of a grid in longitude and latitude, and its bounds as `LonLat.geometry` gives them.
+
+    None where no map can show it: the grid has no CRS, or holds a pole.
+
+    Args:
+        shape: (height, width) in pixels.
+    """
+    height, width = shape
+    lonlat = LonLat.of(georeference, height, width)
+    if lonlat is None:
+        return None
+    grid = shapely.segmentize(shapely.box(0, 0, width, height), max(height, width) / _SIDES_PER_FOOTPRINT)
+    return lonlat.geometry(shapely.multipolygons([grid]))
 
 
 def _times(known: Sequence[datetime.date], now: datetime.datetime) -> dict[str, str | None]:

@@ -17,6 +17,7 @@ from shapely.geometry.base import BaseGeometry
 
 from terrascope.georeference import Georeference
 from terrascope.output import written_whole
+from terrascope.rasters.geoparquet import geo_metadata, geometry_columns
 from terrascope.rasters.lonlat import LonLat, bbox
 from terrascope.rasters.named_mask import NamedMask, check_one_grid
 from terrascope.rasters.outlines import Outline, trace_outline
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _PIXEL_NOTE = "pixel coordinates: x is the column and y the row from the top left corner, because the scene has no CRS"
 _NO_LONLAT_NOTE = "no outlines: the scene has no longitudes and latitudes that a map can show; masks.parquet has them"
 
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
 _TYPES_OF_UNKNOWN = {"date": "date32", "area_m2": "double", "distance_to_previous_step_m": "double"}
 """Types of columns that may hold nothing but nulls; the others are text."""
 
@@ -102,10 +102,9 @@ def write_masks_parquet(
         rows = [{**row, "note": _PIXEL_NOTE} for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: _column(name, [row.get(name) for row in rows]) for name in names}
-    boxes = [None if geometry is None else dict(zip(_SIDES, geometry.bounds, strict=True)) for geometry in geometries]
-    columns["bbox"] = pa.array(boxes, pa.struct([(side, pa.float64()) for side in _SIDES]))
-    columns["geometry"] = pa.array(shapely.to_wkb(np.array(geometries, object)).tolist(), pa.binary())
-    metadata = {"geo": json.dumps(_geo_metadata(geometries, georeference))}
+    columns |= geometry_columns(geometries)
+    crs = georeference.crs if georeference.is_located else None
+    metadata = {"geo": json.dumps(geo_metadata(geometries, crs))}
     with written_whole(path) as unfinished:
         parquet.write_table(pa.table(columns).replace_schema_metadata(metadata), unfinished, compression="zstd")
 
@@ -141,19 +140,3 @@ def _in_crs(geometry: BaseGeometry | None, transform: Affine | None) -> BaseGeom
     a, b, c, d, e, f = tuple(transform)[:6]
     matrix, origin = np.array([[a, d], [b, e]]), np.array([c, f])
     return shapely.orient_polygons(shapely.transform(geometry, lambda points: points @ matrix + origin))
-
-
-def _geo_metadata(geometries: Sequence[BaseGeometry | None], georeference: Georeference) -> dict[str, Any]:
-    """The member `geo` of the file's metadata, as GeoParquet 1.1 describes it."""
-    crs = georeference.crs if georeference.is_located else None
-    column: dict[str, Any] = {
-        "encoding": "WKB",
-        "geometry_types": sorted({geometry.geom_type for geometry in geometries if geometry is not None}),
-        "crs": crs.to_json_dict() if crs is not None else None,
-        "orientation": "counterclockwise",
-        "covering": {"bbox": {side: ["bbox", side] for side in _SIDES}},
-    }
-    bounds = [geometry.bounds for geometry in geometries if geometry is not None]
-    if bounds:
-        column["bbox"] = [*np.min(bounds, axis=0)[:2].tolist(), *np.max(bounds, axis=0)[2:].tolist()]
-    return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
