@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from terrascope.errors import SceneError
 from terrascope.landcover import TERRASCOPE
+from terrascope.sources import open_source
 from terrascope.sources.synthetic import (
     BANDS,
     DEMO_SEED,
@@ -234,3 +236,19 @@ def test_the_demo_scene_lies_in_utm_with_pixels_of_ten_metres() -> None:
     made = make_sample(DEMO_SEED, kind="country", num_dates=1, cloudy=True)
     np.testing.assert_array_equal(scene.observations[0].pixels, made.scene.observations[0].pixels)
     assert made.clouds[0].any() and made.labels[0].mask(ID["water"]).any()
+
+
+def test_a_source_gives_scenes_of_the_kind_and_dates_that_it_was_asked_for() -> None:
+    towns = open_source("synthetic", "3", kind="town", num_dates="2", size="64", called="towns")
+    keys = [entry.key for entry in towns.index("train").entries]
+    assert keys == ["0", "1", "2"]
+    for key in keys:
+        chip = towns.read(key)
+        expected = make_sample(int(key), size=64, kind="town", num_dates=2, cloudy=False)
+        assert chip.source == "towns" and len(chip.scene.pairs) == 2
+        assert all(np.array_equal(a.ids, b.ids) for a, b in zip(chip.labels, expected.labels, strict=True))
+        assert TERRASCOPE.id_of("building") in chip.labels[0].class_ids_known
+    with pytest.raises(SceneError, match="of the kind country or town, got kind=village"):
+        open_source("synthetic", "3", kind="village")
+    with pytest.raises(SceneError, match="have 1 or 2 dates, got num_dates=3"):
+        open_source("synthetic", "3", num_dates=3)
