@@ -233,7 +233,7 @@ def test_what_an_archive_answers_badly_is_one_sentence(archive: Archive) -> None
     refused("has no collection 'sentinel-3'; it has sentinel-2-l2a", collection="sentinel-3")
     refused(r"finds no image of sentinel-2-l2a in bbox .* at 1999-01-01", datetime="1999-01-01")
     archive.wait_s = 2
-    refused("does not answer within 0.2 s; .* --timeout", timeout_s=0.2)
+    refused("does not answer within 0.2 s, 3 times tried; .* --timeout", timeout_s=0.2)
     archive.wait_s, archive.status = 0, 400
     refused("answers with error 400")
     archive.status, archive.items[0]["assets"] = 200, None

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
-from shapely.geometry import box
+from shapely.geometry import Polygon, box
 
 from terrascope.batch.manifest import COLUMNS, read_manifest
 from terrascope.batch.plan import FileImages, file_names
@@ -298,3 +298,40 @@ def test_file_names_are_safe_and_differ(texts: list[str]) -> None:
         assert name not in ("", ".", "..", "item") and "/" not in name and len(name) < 100
         if text.isascii() and text.isalnum() and len(text) <= 80 and texts.count(text) == 1:
             assert name.startswith(text) or text.lower() == "item"
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_another_separator_than_commas_is_named(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text(mark.join(["id", "optical", "question"]) + "\n" + mark.join("abc") + "\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"separated by (tabs|';'|'\|'); separate them by commas"):
+        read_manifest(path)
+
+
+def test_empty_rows_of_a_spreadsheet_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text("optical,question\na.tif,Q?\n,\n\n , \nb.tif,Q?\n", encoding="utf-8")
+    plan = read_manifest(path)
+    assert [question.id for scene in plan.scenes for question in scene.questions] == ["1", "2"]
+
+
+def test_the_index_of_pandas_is_no_column(tmp_path: Path) -> None:
+    frame = geopandas.pd.DataFrame({"optical": ["a.tif", "b.tif", "c.tif"], "question": "Q?"}, index=["x", "y", "z"])
+    for number, one in enumerate((frame, frame.reset_index(drop=True)[[True, False, True]])):
+        path = tmp_path / f"{number}.parquet"
+        one.to_parquet(path)
+        assert len(read_manifest(path).scenes) == len(one)
+
+
+@pytest.mark.parametrize("name", ["places.geojson", "places.parquet"])
+def test_an_empty_geometry_is_not_the_whole_scene(tmp_path: Path, name: str) -> None:
+    frame = geopandas.GeoDataFrame(
+        {"optical": ["a.tif", "b.tif"], "question": "Q?"}, geometry=[box(9, 53, 10, 54), Polygon()], crs=4326
+    )
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        frame.to_parquet(path)
+    else:
+        frame.to_file(path)
+    with pytest.raises(ManifestError, match="row 2, geometry: is empty; remove the row, or its geometry"):
+        read_manifest(path)

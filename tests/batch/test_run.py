@@ -326,12 +326,14 @@ def test_a_killed_process_is_gone_on_with(tmp_path: Path) -> None:
         process.wait()
         for path in tmp_path.glob("out/scenes/*"):
             assert (path / "masks.parquet").exists()
-        for path in tmp_path.glob("out/*.parquet"):
+        for path in tmp_path.glob("out/[!.]*.parquet"):
             geopandas.read_parquet(path)
+    (tmp_path / "out" / ".answers.123456.parquet").write_bytes(b"half")
     subprocess.run([*command, "0"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     ask(make_plan(tmp_path / "in"), tmp_path / "fresh")
     assert answers(tmp_path / "out") == answers(tmp_path / "fresh")
     assert contents(tmp_path / "out", SCENES) == contents(tmp_path / "fresh", SCENES)
+    assert contents(tmp_path / "out").keys() == contents(tmp_path / "fresh").keys()
 
 
 def answers(out: Path) -> str:

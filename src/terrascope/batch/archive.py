@@ -278,7 +278,8 @@ def _reason(error: Exception, timeout_s: float) -> str:
     if status is not None:
         return f"the archive answers with error {status}; check the address and what is searched"
     if re.search(r"timed out|timeout", said, re.IGNORECASE):
-        return f"the archive does not answer within {timeout_s:g} s; try again, or give a larger --timeout"
+        tried = f"{_MAX_RETRIES + 1} times tried"
+        return f"the archive does not answer within {timeout_s:g} s, {tried}; give a larger --timeout, or try later"
     if re.search(r"refused|resolve|retries|unreachable|aborted|connection", said, re.IGNORECASE):
         return "the archive cannot be reached; check the address and the connection"
     return f"does not answer as a STAC API does ({said}); give the address of one"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -151,9 +152,16 @@ class BatchFolder:
         return (q for q in scene.questions if q.id in self.rows and self.rows[q.id].get("reason") is None)
 
     def tidy(self) -> None:
-        """Remove the folder of what is unfinished, when nothing is."""
+        """Remove what killed runs left half written, and the folder of what is unfinished, when nothing is."""
+        for path in self.folder.glob(".*"):
+            # The folder is held: no other process is writing under such a name (`output.written_whole`).
+            if _HALF_WRITTEN.fullmatch(path.name):
+                path.unlink()
         if not any((self.folder / _UNFINISHED).glob("rows/*")):
             shutil.rmtree(self.folder / _UNFINISHED, ignore_errors=True)
+
+
+_HALF_WRITTEN = re.compile(r"\.\w+\.\d+\.\w+")
 
 
 def _rows_of(folder: Path, scene: AskedScene) -> Path:

@@ -11,7 +11,6 @@ from typing import Any
 
 import shapely
 
-from terrascope import trace
 from terrascope.answer_files import name_masks
 from terrascope.batch.plan import AskedQuestion, AskedScene
 from terrascope.bench.run import reason_of
@@ -89,15 +88,12 @@ def _asked(scene: AskedScene, question: AskedQuestion) -> dict[str, Any]:
 def _row(answer: Answer, told: Mapping[str, Any]) -> dict[str, Any]:
     scene, steps = answer.scene, answer.steps
     measurements = [step.measurement for step in steps]
-    stated = trace.stated_numbers(answer.measured or "")
     outline = footprint(scene.georeference, scene.shape)
     days = sorted(date for date in scene.dates if date is not None)
     return {
         "answer": answer.text,
         "option": answer.option,
         "measured": answer.measured,
-        "measured_value": stated[0].value if stated else None,
-        "measured_unit": stated[0].unit if stated else None,
         "confidence": min((step.confidence for step in steps), default=None),
         "num_disagreements": answer.num_disagreements,
         "notes": list(answer.notes),

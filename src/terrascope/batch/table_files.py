@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,14 +77,21 @@ def _read_text(path: Path, text: str) -> Table:
     return _read_csv(path, text) if path.suffix.lower() == ".csv" else _read_geojson(path, text)
 
 
+_INDEX = re.compile(r"__index_level_\d+__")
+
+
 def _read_csv(path: Path, text: str) -> Table:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        lines = [line for line in reader if line]
+        # A spreadsheet writes an empty row as bare commas.
+        lines = [line for line in reader if any(cell.strip() for cell in line)]
     except csv.Error as error:
         raise ManifestError(f"{path}: line {reader.line_num} is no CSV ({error}); write the manifest anew") from None
     if not lines:
         raise ManifestError(f"{path}: is empty; give a header and a row for each question")
+    if len(lines[0]) == 1 and (separator := next((mark for mark in ";\t|" if mark in lines[0][0]), None)):
+        named = "tabs" if separator == "\t" else repr(separator)
+        raise ManifestError(f"{path}: its columns are separated by {named}; separate them by commas")
     columns = _checked_columns(path, [name.strip() for name in lines[0]])
     for number, line in enumerate(lines[1:], 1):
         if len(line) != len(columns):
@@ -133,14 +141,17 @@ def _feature_bounds(path: Path, number: int, feature: dict[str, Any]) -> Bounds 
     if geometry is None:
         return None
     try:
-        return _bounds_of(shapely.from_geojson(json.dumps(geometry)))
+        return _bounds_of(path, number, shapely.from_geojson(json.dumps(geometry)))
     except (GEOSException, ValueError, TypeError, RecursionError):
         raise ManifestError(f"{path}: row {number}, geometry: is no GeoJSON geometry; write it anew") from None
 
 
-def _bounds_of(geometry: shapely.Geometry | None) -> Bounds | None:
-    if geometry is None or geometry.is_empty:
+def _bounds_of(path: Path, number: int, geometry: shapely.Geometry | None) -> Bounds | None:
+    if geometry is None:
         return None
+    if geometry.is_empty:
+        # Of a cut with nothing left; without a box the whole scene would be asked about.
+        raise ManifestError(f"{path}: row {number}, geometry: is empty; remove the row, or its geometry")
     west, south, east, north = geometry.bounds
     return west, south, east, north
 
@@ -153,6 +164,8 @@ def _read_parquet(path: Path, content: bytes) -> Table:
         table = parquet.read_table(pa.BufferReader(content))
         about = json.loads((table.schema.metadata or {}).get(b"geo", b"{}"))
         geometry = about.get("primary_column") if isinstance(about, dict) else None
+        # What pandas keeps of an index that nobody named.
+        table = table.drop_columns([name for name in table.column_names if _INDEX.fullmatch(str(name))])
         columns = _checked_columns(path, [str(name) for name in table.column_names])
         rows = table.to_pylist()
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
@@ -173,7 +186,7 @@ def _parquet_bounds(path: Path, places: Sequence[Any], about: dict[str, Any]) ->
     bounds: list[Bounds | None] = []
     for number, place in enumerate(places, 1):
         try:
-            found = None if place is None else _bounds_of(shapely.from_wkb(place))
+            found = None if place is None else _bounds_of(path, number, shapely.from_wkb(place))
             bounds.append(None if found is None else _in_degrees(found, about.get("crs")))
         except (GEOSException, ProjError, ValueError, TypeError):
             raise ManifestError(f"{path}: row {number}, geometry: has no place in degrees; write it anew") from None

@@ -73,8 +73,6 @@ def answer_schema(users: list[str]) -> pa.Schema:
             "answer": pa.string(),
             "option": pa.string(),
             "measured": pa.string(),
-            "measured_value": pa.float64(),
-            "measured_unit": pa.string(),
             "confidence": pa.float64(),
             "num_disagreements": pa.int32(),
             "notes": texts,
