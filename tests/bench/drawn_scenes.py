@@ -55,7 +55,9 @@ def draw(seed: int) -> Truth:
     return Truth(dates, valid)
 
 
-def make_sample(seed: int, *, size: int = SIDE, cloudy: bool | None = None) -> SyntheticSample:
+def make_sample(
+    seed: int, *, size: int = SIDE, kind: str | None = None, num_dates: int | None = None, cloudy: bool | None = None
+) -> SyntheticSample:
     """The scene of a seed, as `terrascope.sources.synthetic.make_sample` gives it; every fifth one has no SAR."""
     truth = draw(seed)
     georeference = Georeference(gsd_m=GSD_M)

@@ -84,7 +84,7 @@ def test_two_variants_are_trained_judged_and_compared(setup: Setup) -> None:
         assert trained["instruction"]["num_steps"] == 2
         settings = json.loads((folder / "instruction" / "model" / "config.json").read_text())
         assert settings["interleave"] == {"similar": "similar", "full": "mask"}[name]
-        assert (folder / "judged" / "all" / "replies.jsonl").is_file()
+        assert (folder / "judged" / "letter" / "all" / "replies.jsonl").is_file()
     told = json.loads((setup.out / "tables" / "A" / "table.json").read_text())
     assert told["form"] == "terrascope-ablation/1"
     assert [row["paper"]["macro"] for row in told["rows"]] == [54.6, 68.9]
@@ -232,16 +232,30 @@ def test_start_weights_are_judged_once_and_trained_variants_for_every_seed(setup
 def test_tables_share_the_runs_of_the_same_training(setup: Setup, quick: Canned) -> None:
     small = replace(setup, num_seeds=1)
     ablate("A", small, train=Fake())
-    replies = run_folder(small, "full", 0) / "judged" / "all" / "replies.jsonl"
+    replies = run_folder(small, "full", 0) / "judged" / "letter" / "all" / "replies.jsonl"
     before = replies.stat().st_mtime_ns
     finding = ablate("6", small, train=Fake())
     assert replies.stat().st_mtime_ns == before
     assert finding.order.verdict is None
 
 
+def test_another_choice_asks_anew_and_another_budget_is_refused(setup: Setup, quick: Canned) -> None:
+    small = replace(setup, num_seeds=1)
+    ablate("6", small, train=Fake())
+    judged = run_folder(small, "full", 0) / "judged"
+    ablate("6", replace(small, choice="nearest"), train=Fake())
+    about = {kind: json.loads((judged / kind / "all" / "run.json").read_text()) for kind in ("letter", "nearest")}
+    assert {kind: one["settings"]["choice"] for kind, one in about.items()} == {
+        "letter": "letter",
+        "nearest": "nearest",
+    }
+    with pytest.raises(OutputError, match=r"was asked with budget=\d+, not 77; give another --out"):
+        ablate("6", replace(small, budget=77), train=Fake())
+
+
 def test_table_3_asks_one_training_with_and_without_sar(setup: Setup, quick: Canned) -> None:
     ablate("3", replace(setup, num_seeds=1), train=Fake())
-    judged = run_folder(setup, "optical", 0) / "judged"
+    judged = run_folder(setup, "optical", 0) / "judged" / "letter"
     assert {path.name for path in judged.iterdir()} == {"pairs", "pairs-optical"}
     for name, alone in (("pairs", False), ("pairs-optical", True)):
         about = json.loads((judged / name / "run.json").read_text())

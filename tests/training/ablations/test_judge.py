@@ -26,6 +26,7 @@ from terrascope.training.ablations.judge import (
     choose_questions,
     count_positions,
     judge_recipe,
+    note_asking,
     read_answers,
     read_costs,
     sources_of,
@@ -187,9 +188,10 @@ def test_positions_are_those_of_the_sequence_that_went_through_the_model() -> No
 def test_a_run_is_answers_and_what_they_cost(tmp_path: Path) -> None:
     bench, model = make_benchmark(3), TerraScope(*make_tiny(), "tiny")
     asked = whole(bench)
-    assert read_answers(asked, tmp_path / "run") is None
+    noted = note_asking(asked, choice="letter", settings={}, budget=6)
+    assert read_answers(asked, tmp_path / "run", noted) is None
     ask_all(asked, model, tmp_path / "run", choice="letter", settings={}, budget=6)
-    replies = read_answers(asked, tmp_path / "run")
+    replies = read_answers(asked, tmp_path / "run", noted)
     assert replies is not None
     assert [reply.id for reply in replies] == [sample.id for sample in bench.samples]
     costs = read_costs(tmp_path / "run")
@@ -203,7 +205,8 @@ def test_answers_that_are_not_all_there_are_none_yet(tmp_path: Path) -> None:
     replies = tmp_path / "run" / "replies.jsonl"
     lines = replies.read_text().splitlines(keepends=True)
     replies.write_text("".join(lines[:2]))
-    assert read_answers(whole(bench), tmp_path / "run") is None
+    noted = note_asking(whole(bench), choice="letter", settings={}, budget=6)
+    assert read_answers(whole(bench), tmp_path / "run", noted) is None
     ask_all(whole(bench), model, tmp_path / "run", choice="letter", settings={}, budget=6)
     again = [json.loads(line) for line in replies.read_text().splitlines()]
     assert [line["text"] for line in again] == [json.loads(line)["text"] for line in lines]

@@ -24,6 +24,7 @@ from terrascope.training.ablations.judge import (
     build_questions,
     choose_questions,
     judge_recipe,
+    note_asking,
     read_answers,
     read_costs,
     sources_of,
@@ -165,9 +166,10 @@ def _judge(
 ) -> Answered:
     """The score of a variant under one seed; the model is loaded only where answers are missing."""
     base = setup.out / "runs" / UNTRAINED if variant.training is None else run_folder(setup, variant.training, seed)
-    folder = base / "judged" / judged_name(table, variant)
+    folder = base / "judged" / setup.choice / judged_name(table, variant)
     asked = replace(questions, optical_only=variant.optical_only)
-    replies = read_answers(asked, folder)
+    noted = note_asking(asked, choice=setup.choice, settings=variant.test, budget=setup.budget)
+    replies = read_answers(asked, folder, noted)
     if replies is None:
         place = setup.start if variant.training is None else str(train(setup, variant.training, seed))
         model = TerraScope.from_pretrained(place, device=setup.device)
@@ -181,7 +183,7 @@ def _judge(
             budget=setup.budget,
             progress=progress,
         )
-        replies = read_answers(asked, folder)
+        replies = read_answers(asked, folder, noted)
         assert replies is not None
     return Answered(score=score(asked.samples, replies, run=variant.name), folder=folder)
 

@@ -247,17 +247,36 @@ def ask_all(
         ModelError: too many questions in a row failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    noted = {"choice": choice, "optical_only": questions.optical_only, **settings}
-    run(
-        questions, OwnAnswers(model, choice, folder / COSTS), folder, name="ablation", settings=noted, progress=progress
-    )
+    noted = note_asking(questions, choice=choice, settings=settings, budget=budget)
+    asked = OwnAnswers(model, choice, folder / COSTS, budget)
+    run(questions, asked, folder, name="ablation", settings=noted, progress=progress)
 
 
-def read_answers(questions: Questions, folder: Path) -> tuple[Reply, ...] | None:
-    """The replies of a run; None where it has not been begun or is not finished."""
+def note_asking(
+    questions: Questions, *, choice: OwnChoice, settings: Mapping[str, Any], budget: int = BUDGET
+) -> dict[str, Any]:
+    """How a model is asked, as the run's folder keeps it."""
+    return {"choice": choice, "budget": budget, "optical_only": questions.optical_only, **settings}
+
+
+def read_answers(questions: Questions, folder: Path, noted: Mapping[str, Any]) -> tuple[Reply, ...] | None:
+    """The replies of a run; None where it has not been begun or is not finished.
+
+    Args:
+        noted: how the model was to be asked, from `note_asking`.
+
+    Raises:
+        OutputError: it was asked otherwise.
+    """
     if not (folder / "run.json").is_file():
         return None
-    _, replies = read_run(folder)
+    about, replies = read_run(folder)
+    if about["settings"] != dict(noted):
+        name = next(key for key in (*noted, *about["settings"]) if about["settings"].get(key) != noted.get(key))
+        raise OutputError(
+            f"{folder}: was asked with {name}={about['settings'].get(name)!r}, not {noted.get(name)!r}; "
+            "give another --out"
+        )
     wanted = {sample.id for sample in questions.samples}
     found = tuple(reply for reply in replies if reply.id in wanted)
     return found if len(found) == len(wanted) else None
