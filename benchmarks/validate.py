@@ -3,7 +3,7 @@
     python benchmarks/validate.py --model nano --data DIR --out validation.md
 
 HLS and OMBRIA validation chips and generated validation scenes, by every task, as optical images, SAR images and both
-show them. Every question goes through `TerraScope.ask`. benchmarks/README.md says what the columns mean.
+show them. Every question goes through `TerraScope.ask_many`. benchmarks/README.md says what the columns mean.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from terrascope.batch.folder import ABOUT
-from terrascope.batch.plan import AskedQuestion, Plan, make_plan
+from terrascope.batch.plan import Plan, make_plan, number_questions
 from terrascope.batch.stac_images import StacImages
 from terrascope.errors import ArchiveError, ManifestError, OutputError, SceneError
 from terrascope.output import check_folder, written_whole
@@ -121,10 +121,7 @@ def plan_of(search: Search, questions: Sequence[str], out: Path, *, timeout_s: f
             sensor=search.sensor,
             sar_sensor=search.sar_sensor,
         )
-        ids = [name] if len(asked) == 1 else [f"{name}-{place}" for place in range(1, len(asked) + 1)]
-        scenes.append(
-            (name, images, [AskedQuestion(id=id_, question=text) for id_, text in zip(ids, asked, strict=True)])
-        )
+        scenes.append((name, images, number_questions(name, asked)))
     return make_plan(f"{search.collection} of {search.address}", scenes)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from terrascope.batch import cells
-from terrascope.batch.plan import AskedQuestion, FileImages, Plan, make_plan
+from terrascope.batch.plan import AskedQuestion, FileImages, Plan, make_plan, number_questions
 from terrascope.batch.table_files import Table, read_table
 from terrascope.errors import ManifestError, TerraScopeError
 from terrascope.rasters.time_order import check_days
@@ -181,5 +181,4 @@ def _questions(row: _Row, own_id: str, asked: Sequence[str]) -> list[AskedQuesti
         if question is None:
             raise row.refusal("question", "is empty; ask for instance: What percentage of the scene is water?")
         return [AskedQuestion(id=own_id, question=question, options=row.read("options", cells.options), user=user)]
-    ids = [own_id] if len(asked) == 1 else [f"{own_id}-{place}" for place in range(1, len(asked) + 1)]
-    return [AskedQuestion(id=id_, question=question, user=user) for id_, question in zip(ids, asked, strict=True)]
+    return number_questions(own_id, asked, user)

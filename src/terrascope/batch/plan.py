@@ -107,6 +107,14 @@ class AskedQuestion:
     file_name: str = ""
 
 
+def number_questions(
+    name: str, texts: Sequence[str], user: Mapping[str, str | None] | None = None
+) -> list[AskedQuestion]:
+    """The same questions that are asked of each scene, about the one of a name: that is the id of a single one."""
+    ids = [name] if len(texts) == 1 else [f"{name}-{place}" for place in range(1, len(texts) + 1)]
+    return [AskedQuestion(id=id_, question=text, user=user or {}) for id_, text in zip(ids, texts, strict=True)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class AskedScene:
     """A scene and the questions about it. `name` is also that of its folder; no other scene of the batch has it."""

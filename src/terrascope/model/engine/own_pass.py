@@ -249,7 +249,7 @@ class _Plan:
             begin += num
             self.outputs.append(slice(len(wanted), len(wanted) + num) if piece.every else len(wanted))
             wanted += range(begin - num, begin) if piece.every else [begin - 1]
-        self.num_tokens, self.num_pieces, self.num_single = begin, len(pieces), len(single)
+        self.num_tokens, self.num_single = begin, len(single)
         self.wanted = slice(None) if len(wanted) == begin else torch.tensor(wanted, device=device)
         self.one = single[0][1] if len(single) == 1 else None
         if self.one is not None:
