@@ -37,7 +37,7 @@ from terrascope.landcover import TERRASCOPE
 from terrascope.model import TerraScope
 from terrascope.model.drawing import mask_logits, read_mask
 from terrascope.model.encoding import encode_scene
-from terrascope.model.engine.requests import Ground
+from terrascope.model.engine.requests import Ground, Program
 from terrascope.model.generation import reason
 from terrascope.trace import Step, Trace, render
 
@@ -95,7 +95,8 @@ def draw_masks(front: TerraScope, scenes: Iterable[ValidationScene], rng: np.ran
             text = render(Trace(steps=steps, answer=name))
             found: list[Tensor] = []
 
-            def look(pair: int, state: Tensor, _: str, found: list[Tensor] = found) -> tuple[Tensor, float]:
+            def look(pair: int, state: Tensor, _: str, found: list[Tensor] = found) -> Program[tuple[Tensor, float]]:
+                yield from ()
                 ((logits, seen),) = mask_logits(model, [Ground(encoded, pair, state)])  # noqa: B023 (called at once)
                 found.append(logits)
                 return read_mask(logits, seen, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -258,6 +258,46 @@ class Predictor(Protocol):
 
         Raises:
             QuestionError: the class is not known.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Wrote:
+    """A token was written: the text so far, which may end with U+FFFD while a letter of several bytes is incomplete."""
+
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Drew:
+    """The mask of the last [SEG] was drawn."""
+
+    grounding: Grounding
+
+
+Event = Wrote | Drew
+Listener = Callable[[Event], None]
+
+
+@runtime_checkable
+class StreamingPredictor(Protocol):
+    """A predictor that tells of an answer as it is reasoned; several threads may ask it at once."""
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        ...
+
+    def stream(self, scene: Scene, question: str, *, options: Sequence[str] = ()) -> Iterator[Event | Answer]:
+        """Answer a question.
+
+        Yields:
+            `Wrote` after every token, `Drew` after every mask, and the answer at last. Whoever closes it cancels the
+            reasoning.
+
+        Raises:
+            QuestionError, ScaleError: as `Predictor.ask`.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ def known(monkeypatch: pytest.MonkeyPatch, large: Scene) -> list[list[Query]]:
     masks[0][:75, :75] = masks[1][140, 3] = True
 
     def find(model, processor, scene, asked, settings, progress):  # type: ignore[no-untyped-def]
+        yield from ()
         calls.append(list(asked))
         assert scene is large and (settings.view, settings.overlap) == (64, 16)
         return [Swept(masks[query.pair], 0.75) for query in asked], None
@@ -95,12 +97,12 @@ def test_a_step_that_the_first_look_did_not_foresee_is_swept_too(
     state = torch.zeros(32)
     reasoner = SceneReasoner(front.model, front.processor, large, GenerationSettings())
     for text in ("<think>The water: [SEG]", "<think>The water: [SEG] It covers 2%. The tree: [SEG]"):
-        mask, confidence = reasoner._ground(0, state, text)
+        mask, confidence = front.engine.run(partial(reasoner._ground, 0, state, text))
         assert int(mask.sum()) == 75 * 75 and confidence == 0.75
     assert [len(call) for call in known] == [1, 1]
     # The same words after another finding ask for the same.
-    reasoner._ground(0, state, "<think>The water: [SEG] It covers 80%. The tree: [SEG]")
-    reasoner._ground(1, state, "<think>The water: [SEG]")
+    front.engine.run(partial(reasoner._ground, 0, state, "<think>The water: [SEG] It covers 80%. The tree: [SEG]"))
+    front.engine.run(partial(reasoner._ground, 1, state, "<think>The water: [SEG]"))
     assert [len(call) for call in known] == [1, 1, 1]
 
 

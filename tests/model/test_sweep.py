@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from terrascope.doctor.folders import cache_folder
 from terrascope.model import sweep as sweeping
 from terrascope.model.drawing import ground
 from terrascope.model.encoding import encode_scene
+from terrascope.model.engine.requests import Pause, Program
 from terrascope.model.sweep import Query, SweepSettings, Swept, sweep
 from terrascope.model.unfinished import Unfinished
 from terrascope.model.views import Axis
@@ -21,6 +23,8 @@ from terrascope.rasters.sensors import render
 from terrascope.scene import Scene
 from terrascope.sources.synthetic import make_sample
 from tests.model.conftest import Loaded
+
+T = TypeVar("T")
 
 SETTINGS = SweepSettings(view=40, overlap=12, batch=3, precision=torch.float32)
 
@@ -43,8 +47,18 @@ def queries(tiny: Loaded, *pairs: int) -> list[Query]:
     return [Query(pair, state) for pair, state in zip(pairs, states, strict=True)]
 
 
+@torch.inference_mode()
+def finish(program: Program[T]) -> T:
+    """Run a program that does all of its work itself."""
+    while True:
+        try:
+            assert isinstance(next(program), Pause)
+        except StopIteration as stop:
+            return stop.value
+
+
 def run(tiny: Loaded, scene: Scene, asked: Sequence[Query], settings: SweepSettings = SETTINGS) -> list[Swept]:
-    results, problem = sweep(tiny[0], tiny[1].image_processor, scene, asked, settings)
+    results, problem = finish(sweep(tiny[0], tiny[1].image_processor, scene, asked, settings))
     assert problem is None
     return results
 
@@ -150,10 +164,10 @@ def test_a_killed_sweep_goes_on_where_it_stopped(tiny: Loaded, large: Scene, mon
             raise Killed
 
     with pytest.raises(Killed):
-        sweep(tiny[0], tiny[1].image_processor, large, asked, SETTINGS, watch)
+        finish(sweep(tiny[0], tiny[1].image_processor, large, asked, SETTINGS, watch))
     assert seen == [(0, 16), (4, 16), (8, 16)]
     assert len(list((cache_folder() / "unfinished").iterdir())) == 1
-    resumed, _ = sweep(tiny[0], tiny[1].image_processor, large, asked, SETTINGS, watch)
+    resumed, _ = finish(sweep(tiny[0], tiny[1].image_processor, large, asked, SETTINGS, watch))
     assert seen[3:] == [(8, 16), (12, 16), (16, 16)]
     for one, other in zip(resumed, whole, strict=True):
         assert np.array_equal(one.mask, other.mask) and one.confidence == other.confidence
@@ -192,6 +206,6 @@ def test_a_state_that_cannot_be_saved_is_told(tiny: Loaded, large: Scene, tmp_pa
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("TERRASCOPE_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(sweeping, "_SAVE_EVERY_S", 0.0)
-    results, problem = sweep(tiny[0], tiny[1].image_processor, large, queries(tiny, 0), SETTINGS)
+    results, problem = finish(sweep(tiny[0], tiny[1].image_processor, large, queries(tiny, 0), SETTINGS))
     assert len(results) == 1
     assert problem is not None and "Not a directory" in problem

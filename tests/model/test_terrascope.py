@@ -18,10 +18,10 @@ from terrascope.georeference import Georeference
 from terrascope.model.answers import FINISH_NOTES, choose_nearest
 from terrascope.model.engine import engine as engines
 from terrascope.model.engine.passes import Piece
-from terrascope.model.generation import Drew, GenerationSettings, Reasoning, Wrote
+from terrascope.model.generation import GenerationSettings, Reasoning
 from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.terrascope import TerraScope
-from terrascope.predictor import Answer, Ask, ManyPredictor
+from terrascope.predictor import Answer, Ask, Drew, ManyPredictor, StreamingPredictor, Wrote
 from terrascope.scene import Scene
 from terrascope.sources.synthetic import make_sample
 from tests.model.conftest import Loaded, make_exact, make_tiny
@@ -298,7 +298,7 @@ def check_same(found: Any, expected: Answer) -> None:
 
 class TestAskMany:
     def test_each_answer_is_the_one_that_ask_gives(self, drawing: TerraScope, two_dates: Any, one_date: Scene) -> None:
-        assert isinstance(drawing, ManyPredictor)
+        assert isinstance(drawing, ManyPredictor) and isinstance(drawing, StreamingPredictor)
         asks = [Ask(scene=two_dates.scene, question=question) for question in QUESTIONS]
         asks += [Ask(scene=one_date, question=question, options=("10%", "20%")) for question in QUESTIONS]
         asks.append(Ask(scene=two_dates.scene, question=QUESTIONS[0]))

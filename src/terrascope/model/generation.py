@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -21,7 +21,7 @@ from terrascope.model.engine.requests import Feed, Ground, Prefill, Program
 from terrascope.model.injection import inject, weigh_pairs
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import Prompt, TerraScopeProcessor
-from terrascope.predictor import Grounding
+from terrascope.predictor import Drew, Grounding, Listener, Wrote
 from terrascope.question import LETTERS
 from terrascope.trace import parse_image_indicator
 
@@ -85,29 +85,11 @@ class Reasoning:
     record: Record | None = None
 
 
-@dataclass(frozen=True)
-class Wrote:
-    """A token was written: the text so far, which may end with U+FFFD while a letter of several bytes is incomplete."""
-
-    text: str
-
-
-@dataclass(frozen=True, eq=False)
-class Drew:
-    """The mask of the last [SEG] was drawn."""
-
-    grounding: Grounding
-
-
-Event = Wrote | Drew
-Listener = Callable[[Event], None]
-
-
 class Grounder(Protocol):
     """What turns a [SEG] into a mask: the pair (from 0), the state `[D]`, and the reasoning so far ->
-    mask bool `[H, W]` and its confidence."""
+    a program that comes to the mask, bool `[H, W]`, and its confidence."""
 
-    def __call__(self, pair: int, state: Tensor, text: str) -> tuple[Tensor, float]: ...
+    def __call__(self, pair: int, state: Tensor, text: str) -> Program[tuple[Tensor, float]]: ...
 
 
 @torch.inference_mode()
@@ -240,7 +222,7 @@ def reasoning(
         if forced_masks is not None and len(groundings) < len(forced_masks):
             mask, confidence = torch.from_numpy(forced_masks[len(groundings)]), 1.0
         elif ground_with is not None:
-            mask, confidence = ground_with(pair, hidden, text)
+            mask, confidence = yield from ground_with(pair, hidden, text)
         else:
             mask, confidence = yield Ground(encoded, pair, hidden)
         indices, features, is_optical = inject(model, visual[pair], mask, written=token_ids)

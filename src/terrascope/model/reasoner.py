@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from terrascope.model.drawing import ground
 from terrascope.model.encoding import encode_scene
-from terrascope.model.engine.requests import Program
-from terrascope.model.generation import GenerationSettings, Grounder, Listener, Reasoning, reasoning
+from terrascope.model.engine.requests import Ground, Program
+from terrascope.model.generation import GenerationSettings, Grounder, Reasoning, reasoning
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
 from terrascope.model.sweep import Progress, Query, SweepSettings, Swept, sweep
+from terrascope.predictor import Listener
 from terrascope.rasters.sensors import shown_overview
 from terrascope.scene import OVERVIEW_SIDE, Pair, Scene
 from terrascope.trace import parse
@@ -131,33 +131,33 @@ class SceneReasoner:
             return (yield from write(self._ground_reduced if is_reduced else None, tell))
         asked: dict[_Key, Tensor] = {}
 
-        def look(pair: int, state: Tensor, text: str) -> tuple[Tensor, float]:
+        def look(pair: int, state: Tensor, text: str) -> Program[tuple[Tensor, float]]:
             asked.setdefault(_key(pair, text), state.clone())
-            return ground(self.model, self.encoded, pair, state)
+            return (yield Ground(self.encoded, pair, state))
 
         yield from write(look)
-        self._prepare(asked)
+        yield from self._prepare(asked)
         return (yield from write(self._ground, tell))
 
-    def _prepare(self, asked: dict[_Key, Tensor]) -> None:
+    def _prepare(self, asked: dict[_Key, Tensor]) -> Program[None]:
         missing = {key: state for key, state in asked.items() if key not in self.masks}
         if not missing:
             return
         queries = [Query(pair, state) for (pair, _), state in missing.items()]
-        swept, problem = sweep(
+        swept, problem = yield from sweep(
             self.model, self.processor.image_processor, self.scene, queries, self.sweep_settings, self.progress
         )
         self.problem = self.problem or problem
         self.masks |= dict(zip(missing, swept, strict=True))
 
-    def _ground(self, pair: int, state: Tensor, text: str) -> tuple[Tensor, float]:
+    def _ground(self, pair: int, state: Tensor, text: str) -> Program[tuple[Tensor, float]]:
         # A step that the first look did not foresee costs a sweep of its own.
         key = _key(pair, text)
-        self._prepare({key: state.clone()})
+        yield from self._prepare({key: state.clone()})
         return torch.from_numpy(self.masks[key].mask), self.masks[key].confidence
 
-    def _ground_reduced(self, pair: int, state: Tensor, text: str) -> tuple[Tensor, float]:
-        mask, confidence = ground(self.model, self.encoded, pair, state)
+    def _ground_reduced(self, pair: int, state: Tensor, text: str) -> Program[tuple[Tensor, float]]:
+        mask, confidence = yield Ground(self.encoded, pair, state)
         # The rows and columns that were averaged into one pixel of the overview share its mask.
         rows, columns = (
             np.repeat(np.arange(n), np.diff(np.arange(n + 1) * side // n))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from terrascope.model.drawing import drawn_on
+from terrascope.model.engine.requests import Pause, Program
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeImageProcessor
 from terrascope.model.unfinished import Unfinished
@@ -70,7 +71,6 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
 
 
-@torch.inference_mode()
 def sweep(
     model: TerraScopeForConditionalGeneration,
     processor: TerraScopeImageProcessor,
@@ -78,8 +78,8 @@ def sweep(
     queries: Sequence[Query],
     settings: SweepSettings,
     progress: Progress | None = None,
-) -> tuple[list[Swept], str | None]:
-    """Decode queries on all views of a scene.
+) -> Program[tuple[list[Swept], str | None]]:
+    """Decode queries on all views of a scene, as a program that pauses after every row of views.
 
     A sweep that is killed leaves its state in the cache folder, and the same sweep goes on from there.
 
@@ -114,6 +114,7 @@ def sweep(
             saved_at = time.monotonic()
         if progress is not None:
             progress((number + 1) * row_views, num_views)
+        yield Pause()
     results = []
     temperature = model.config.mask_temperature
     for number in range(len(queries)):

@@ -23,7 +23,7 @@ from terrascope.model.devices import Quantization
 from terrascope.model.engine.engine import Engine
 from terrascope.model.engine.requests import Program
 from terrascope.model.engine.story import Story
-from terrascope.model.generation import Event, GenerationSettings, Listener, Reasoning
+from terrascope.model.generation import GenerationSettings, Reasoning
 from terrascope.model.memory import memory_errors_in_words
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
@@ -32,7 +32,7 @@ from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.release.arrival import imported, is_released
 from terrascope.model.replay import Replay, to_arrays, without_regions
 from terrascope.model.sweep import Progress
-from terrascope.predictor import Answer, Ask, check_text
+from terrascope.predictor import Answer, Ask, Event, Listener, check_text
 from terrascope.question import check_question
 from terrascope.scene import Scene
 from terrascope.trace import SEG, Step, Trace, render

@@ -24,7 +24,7 @@ from terrascope.model.engine import engine as engines
 from terrascope.model.engine.engine import Engine
 from terrascope.model.engine.own_pass import OwnPass
 from terrascope.model.engine.passes import LibraryPass, Piece
-from terrascope.model.engine.requests import Feed, Ground, Prefill, Program
+from terrascope.model.engine.requests import Feed, Ground, Pause, Prefill, Program
 from terrascope.model.engine.ticket import Ticket
 from terrascope.model.generation import GenerationSettings, Reasoning, reason, reasoning, shared_ids
 from terrascope.model.processing import Prompt
@@ -689,6 +689,54 @@ class TestInterruptions:
             list(engine.run_all(partial(noticed, seed) for seed in range(9)))
         assert sorted(closed) == [0, 1, 2, 3] and language.open_slots == []
         assert not engine.step()
+
+
+class TestPauses:
+    """Long work in parts that take ten seconds each, beside texts of which a piece takes one."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        now = [0.0]
+        monkeypatch.setattr(engines.time, "monotonic", lambda: now[0])
+        return now
+
+    @staticmethod
+    def long(clock: list[float], told: list[str], num_parts: int = 3, name: str = "part") -> Program[str]:
+        for number in range(num_parts):
+            clock[0] += 10
+            told.append(f"{name} {number}")
+            yield Pause()
+        return name
+
+    def test_others_get_as_much_time_as_each_part_took(self, model: Any, clock: list[float]) -> None:
+        told: list[str] = []
+
+        def piece(seed: int, number: int) -> None:
+            clock[0] += 1
+            told.append("piece")
+
+        engine, _ = watched(model)
+        work = engine.submit(lambda: self.long(clock, told))
+        text = engine.submit(partial(chain, model, 1, num=24, do=partial(piece, 1)))
+        assert engine.wait_for(work) == "part"
+        assert told == ["part 0", *["piece"] * 10, "part 1", *["piece"] * 10, "part 2", *["piece"] * 6]
+        assert same(engine.wait_for(text), alone(model, partial(chain, model, 1, num=24)))
+
+    def test_alone_it_does_not_wait_and_several_take_turns(self, model: Any, clock: list[float]) -> None:
+        told: list[str] = []
+        engine, _ = watched(model)
+        works = [engine.submit(partial(self.long, clock, told, 2, name)) for name in "ab"]
+        assert [engine.wait_for(work) for work in works] == ["a", "b"]
+        assert told == ["a 0", "b 0", "a 1", "b 1"]
+
+    def test_it_is_cancelled_between_two_parts(self, model: Any, clock: list[float]) -> None:
+        told: list[str] = []
+        engine, _ = watched(model)
+        work = engine.submit(lambda: self.long(clock, told))
+        engine.step()
+        engine.cancel(work)
+        assert work.is_done and told == ["part 0", "part 1"]
+        assert not engine.step() and told == ["part 0", "part 1"]
 
 
 class TestCancelling:

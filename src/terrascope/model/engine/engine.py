@@ -7,6 +7,7 @@ and the masks that they ask for through the mask decoder in one. Then each goes 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from terrascope.model.drawing import ground_all
 from terrascope.model.engine.own_pass import OwnPass, understands
 from terrascope.model.engine.passes import LanguagePass, LibraryPass, Piece
 from terrascope.model.engine.prefixes import Prefixes
-from terrascope.model.engine.requests import Feed, Ground, Output, Prefill, Program
+from terrascope.model.engine.requests import Feed, Ground, Output, Pause, Prefill, Program
 from terrascope.model.engine.ticket import Ticket
 from terrascope.model.memory import is_out_of_memory
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
@@ -134,6 +135,7 @@ class Engine:
                     return False
                 self._ground()
                 self._feed()
+                self._end_pauses()
             except BaseException:
                 # Such as a key that was pressed: some may have been served and others not.
                 self._restart(self._running)
@@ -162,6 +164,17 @@ class Engine:
                 asking.append(ticket)
         for some in list(_grouped(asking)):
             self._serve(some, self._feed_all)
+
+    def _end_pauses(self) -> None:
+        resting = [ticket for ticket in self._running if isinstance(ticket.request, Pause)]
+        if len(resting) == len(self._running):
+            # Nobody has use for the time: the one that has waited longest goes on.
+            ready = sorted(resting, key=lambda ticket: ticket.rests_until)[:1]
+        else:
+            now = time.monotonic()
+            ready = [ticket for ticket in resting if ticket.rests_until <= now]
+        for ticket in ready:
+            self._go_on(ticket, None)
 
     def _feed_all(self, tickets: Sequence[Ticket[Any]]) -> list[Output]:
         language = self._current_language()
@@ -256,7 +269,10 @@ class Engine:
         try:
             if ticket.program is None:
                 ticket.program = ticket.begin()
+            began = time.monotonic()
             ticket.request = ticket.program.send(result)
+            if isinstance(ticket.request, Pause):
+                ticket.rests_until = 2 * time.monotonic() - began
         except StopIteration as stop:
             self._end(ticket, result=stop.value)
         except Exception as error:

@@ -75,6 +75,14 @@ class Ground:
     state: Tensor
 
 
-Request = Prefill | Feed | Ground
+@dataclass(frozen=True)
+class Pause:
+    """Let others go on: asked between the parts of long work that is the reasoning's own. Answered with None.
+
+    The others get as much time as the part took; alone, a reasoning goes on at once.
+    """
+
+
+Request = Prefill | Feed | Ground | Pause
 Program = Generator[Request, Any, T]
 """A reasoning, or what is made of some: yields requests, is sent their results, and returns its own."""

@@ -27,6 +27,7 @@ class Ticket(Generic[T]):
         self.program: Program[T] | None = None
         self.request: Request | None = None
         self.slot: Slot | None = None
+        self.rests_until = 0.0
 
     def cancel(self) -> None:
         """End it before the next step (`Engine.cancel`: now); one that has ended keeps its result."""
