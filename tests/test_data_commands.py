@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from endpoint import KEY, FakeServer, Scripted, fails, says, served
 from terrascope import data_commands
+from terrascope.data_commands import building
 from terrascope.landcover import TERRASCOPE
 from terrascope.llm import server
 from terrascope.predictor import Answer
@@ -364,7 +365,7 @@ def test_a_model_labels_chips_where_it_is_asked_to(tmp_path: Path, monkeypatch: 
         loaded.append(name)
         return Halves()
 
-    monkeypatch.setattr(data_commands, "_load_model", load)
+    monkeypatch.setattr(building, "_load_model", load)
     path = tmp_path / "recipe.yaml"
     path.write_text(
         "annotation: {class_names: [water, tree], instruction: null, min_kept: 0}\nreferring: {per_image: 2}\n"
@@ -388,7 +389,7 @@ def test_a_model_labels_chips_where_it_is_asked_to(tmp_path: Path, monkeypatch: 
 def test_scenes_are_known_again_however_often_they_were_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_commands, "_load_model", lambda name: Halves())
+    monkeypatch.setattr(building, "_load_model", lambda name: Halves())
     invoke("build", "--source", "synthetic=4,size=64", "--level", "L1", "--out", tmp_path / "data-0")
     path = tmp_path / "recipe.yaml"
     path.write_text("annotation: {class_names: [water, tree], instruction: null, min_kept: 0}\n")
