@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,16 @@ SHARE = "What percentage of the image is water?"
 
 
 def reason(
-    reasoning: str, *masks: np.ndarray, options: tuple[str, ...] = (), num_dates: int = 1, image: int = 1
+    reasoning: str,
+    *masks: np.ndarray,
+    question: str = SHARE,
+    options: tuple[str, ...] = (),
+    num_dates: int = 1,
+    image: int = 1,
 ) -> Answer:
     return Answer.from_reasoning(
         scene=make_scene(gsd_m=10, num_dates=num_dates),
-        question=SHARE,
+        question=question,
         options=options,
         reasoning=reasoning,
         groundings=[ground(mask, image=image) for mask in masks],
@@ -66,6 +72,13 @@ def test_pixels_without_measurement_count_nowhere() -> None:
     step = Oracle().ask(scene, SHARE).steps[0]
     assert (step.measurement.num_pixels, step.measurement.area_m2) == (100, 10_000.0)
     assert step.measurement.coverage == pytest.approx(100 / 1500)
+
+
+def test_its_short_form_is_one_line() -> None:
+    answer = reason("<think>The water: [SEG]</think><answer>11%</answer>", WATER)
+    assert repr(answer) == f"<Answer '11%' to {SHARE!r}: 1 step, by test>"
+    chosen = reason("<think>Water.</think><answer>B</answer>", options=("10%", "20%"))
+    assert repr(chosen) == f"<Answer '20%' to {SHARE!r}: 0 steps, by test>"
 
 
 def test_an_answer_that_names_no_option_says_so() -> None:
@@ -179,13 +192,30 @@ def test_what_cannot_be_asked_is_refused() -> None:
 def test_a_free_answer_that_its_mask_contradicts_is_doubted() -> None:
     fits = reason("<think>The water: [SEG]</think><answer>11%</answer>", WATER)
     assert fits.notes == ()
-    wrong = reason("<think>The water: [SEG]</think><answer>9 ha</answer>", WATER)
+    wrong = reason("<think>The water: [SEG]</think><answer>9 ha</answer>", WATER, question="How much is water?")
     assert wrong.notes == ("The answer does not fit: The text says 9 ha, but the mask shows 2 ha.",)
     # The share of two masks may be of anything; a length is their distance, 10 m * hypot(11, 16) = 194 m.
+    far = partial(reason, question="How far apart are they?")
     both = "<think>The water: [SEG] It is here. The tree: [SEG] It is there.</think><answer>{}</answer>"
     assert reason(both.format("90%"), WATER, TREE).notes == ()
-    assert reason(both.format("190 m"), WATER, TREE).notes == ()
-    assert len(reason(both.format("500 m"), WATER, TREE).notes) == 1
+    assert far(both.format("190 m"), WATER, TREE).notes == ()
+    assert len(far(both.format("500 m"), WATER, TREE).notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "note"),
+    [
+        ("How many lakes are there?", "11%", "The question asks for a number, but the answer states a share."),
+        ("How large is the lake?", "11%", "The question asks for an area, but the answer states a share."),
+        ("What percentage is water?", "2 ha", "The question asks for a share, but the answer states an area."),
+        ("How many lakes are there?", "one", None),
+        ("How large is the lake?", "2 ha, that is 11%", None),
+        ("How much of it is water?", "2 ha", None),
+    ],
+)
+def test_an_answer_of_another_kind_than_asked_for_is_doubted(question: str, answer: str, note: str | None) -> None:
+    found = reason(f"<think>The water: [SEG]</think><answer>{answer}</answer>", WATER, question=question)
+    assert found.notes == ((note,) if note else ())
 
 
 def test_the_same_step_twice_is_doubted() -> None:

@@ -8,7 +8,7 @@ import pytest
 from terrascope.errors import QuestionError, ScaleError
 from terrascope.georeference import Georeference
 from terrascope.landcover import TERRASCOPE
-from terrascope.question import check_question, needs_scale, parse_options
+from terrascope.question import asked_quantity, check_question, needs_scale, parse_options
 from terrascope.scene import LabelMap
 from terrascope.tasks.area import Area
 from terrascope.tasks.boundary import Boundary
@@ -142,3 +142,25 @@ def test_what_is_no_scene_or_no_words_is_refused() -> None:
         check_question("a.tif", "How much is water?")  # type: ignore[arg-type]
     with pytest.raises(QuestionError, match="asked in words, not as int"):
         check_question(make_scene(), 5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("What percentage of the area is covered by water?", "share"),
+        ("How many percent is forest?", "share"),
+        ("How many hectares of forest are there?", "area"),
+        ("How large is the lake?", "area"),
+        ("What is the total area of the tree in square meters?", "area"),
+        ("How far is the water from the trees?", "length"),
+        ("How many metres are the lakes apart?", "length"),
+        ("How many buildings are there?", "number"),
+        ("What is the number of destroyed buildings?", "number"),
+        ("Which class covers a larger area: crops or tree?", None),
+        ("How many more buildings stand on the second image?", None),
+        ("How much of the image is water?", None),
+        ("Where is the water?", None),
+    ],
+)
+def test_the_kind_of_quantity_that_is_asked_for(question: str, kind: str | None) -> None:
+    assert asked_quantity(question) == kind

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from terrascope.answer_json import describe_step, to_dict
 from terrascope.landcover import TERRASCOPE
 from terrascope.output import written_together
 from terrascope.rasters.named_mask import NamedMask, printable
 from terrascope.rasters.overlay import PICTURE_SIDE
-from terrascope.rasters.sensors import render, shown_overview
 from terrascope.rasters.vectors import trace_outlines
 from terrascope.rasters.write import (
     NO_STEP,
@@ -30,7 +27,7 @@ from terrascope.rasters.write import (
     write_overlay,
     write_steps_tif,
 )
-from terrascope.report import Picture, write_report
+from terrascope.report import first_of_pairs, take_pictures, write_report
 from terrascope.scene import Scene
 
 if TYPE_CHECKING:
@@ -96,15 +93,12 @@ def save(answer: Answer, directory: str | os.PathLike[str]) -> dict[str, Path]:
     content = json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     scene, georeference = answer.scene, answer.scene.georeference
     masks = name_masks(answer)
-    pictures = _pictures(scene)
-    first_of_pair = {picture.image: picture.pixels for picture in reversed(pictures)}
+    pictures = take_pictures(scene, PICTURE_SIDE)
     reduced = [mask.reduced(pictures[0].valid.shape) for mask in masks]
     writers: dict[str, Callable[[Path], None]] = {
         # A file name may hold bytes that are no text; JSON has an escape for them.
         "answer.json": lambda path: _write_text(path, content),
-        "overlay.png": lambda path: write_overlay(
-            path, np.stack([first_of_pair[image] for image in sorted(first_of_pair)]), reduced
-        ),
+        "overlay.png": lambda path: write_overlay(path, first_of_pairs(pictures), reduced),
     }
     if masks:
         outlines = trace_outlines(masks)
@@ -137,23 +131,6 @@ def save(answer: Answer, directory: str | os.PathLike[str]) -> dict[str, Path]:
 
 def _write_text(path: Path, content: str) -> None:
     path.write_text(content, encoding="utf-8", errors="backslashreplace")
-
-
-def _pictures(scene: Scene) -> list[Picture]:
-    pictures = []
-    for number, pair in enumerate(scene.pairs, 1):
-        for observation in pair.observations:
-            small = shown_overview(observation, PICTURE_SIDE)
-            pictures.append(
-                Picture(
-                    image=number,
-                    modality=observation.modality,
-                    date=observation.date,
-                    pixels=render(small),
-                    valid=small.valid,
-                )
-            )
-    return pictures
 
 
 def name_masks(answer: Answer) -> list[NamedMask]:

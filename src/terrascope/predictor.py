@@ -6,17 +6,21 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from terrascope import answer_files, answer_json, spatial, trace
+from terrascope import answer_arrays, answer_display, answer_files, answer_json, spatial, trace
 from terrascope.errors import QuestionError, ScaleError, TerraScopeError
-from terrascope.question import LETTERS
+from terrascope.question import LETTERS, Quantity, asked_quantity
 from terrascope.scene import Scene
 from terrascope.spatial import Measurement
 from terrascope.trace import Disagreement, Trace
+
+if TYPE_CHECKING:
+    import geopandas
+    import xarray
 
 
 def check_text(text: str) -> None:
@@ -80,7 +84,7 @@ class GroundedStep:
         return self.num_optical_tokens + self.num_sar_tokens
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Answer:
     """A question, its reasoned answer, and a mask for every step of the reasoning.
 
@@ -147,7 +151,7 @@ class Answer:
         missing = trace.missing_images(parsed, len(scene.pairs))
         doubts += [f"The reasoning names Image: {image}, which the scene does not have." for image in missing]
         doubts += [f"The mask of step {n} is empty." for n, step in enumerate(steps, 1) if not step.mask.any()]
-        doubts += _doubt_answer(parsed.answer, steps) if not options else []
+        doubts += [*_doubt_kind(question, parsed.answer), *_doubt_answer(parsed.answer, steps)] if not options else []
         if len({(step.text, step.image) for step in steps}) < len(steps):
             doubts.append("Two steps show the same thing; the question may name something else.")
         return cls(
@@ -181,6 +185,30 @@ class Answer:
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON values (schema `terrascope-answer/1`): masks run-length coded, units in the keys."""
         return answer_json.to_dict(self)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The masks as an `xarray.Dataset` with dimensions `step`, `y` and `x` (`terrascope.answer_arrays`).
+
+        Raises:
+            OutputError: xarray is not installed.
+        """
+        return answer_arrays.to_xarray(self)
+
+    def to_geodataframe(self) -> geopandas.GeoDataFrame:
+        """The outlines of the masks as a `geopandas.GeoDataFrame` in the scene's own CRS, one row per step.
+
+        Raises:
+            OutputError: geopandas is not installed.
+        """
+        return answer_arrays.to_geodataframe(self)
+
+    def __repr__(self) -> str:
+        steps = "1 step" if len(self.steps) == 1 else f"{len(self.steps)} steps"
+        return f"<Answer {(self.option or self.text)!r} to {self.question!r}: {steps}, by {self.model}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return answer_display.to_html(self)
 
     def save(self, directory: str | os.PathLike[str]) -> dict[str, Path]:
         """Write the files of `docs/answer-json.md`.
@@ -339,6 +367,22 @@ def _distance_m(scene: Scene, before: GroundedStep | None, mask: NDArray[np.bool
         return spatial.distance_m(mask_before, mask, pixel_size)
     except ScaleError:
         return None
+
+
+def _doubt_kind(question: str, answer: str) -> list[str]:
+    """A quantity of another kind than the question asks for."""
+    asked = asked_quantity(question)
+    stated = {_kind_of(number.unit) for number in trace.stated_numbers(answer) if number.unit != "px"}
+    if asked is None or not stated or asked in stated:
+        return []
+    named = " and ".join(f"{'an' if kind == 'area' else 'a'} {kind}" for kind in sorted(stated))
+    return [f"The question asks for {'an' if asked == 'area' else 'a'} {asked}, but the answer states {named}."]
+
+
+def _kind_of(unit: trace.Unit) -> Quantity:
+    if unit == "%":
+        return "share"
+    return "length" if unit in trace.METRES else "area" if unit in trace.SQUARE_METRES else "number"
 
 
 def _doubt_answer(answer: str, steps: Sequence[GroundedStep]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from terrascope.errors import QuestionError, ScaleError
 from terrascope.scene import Scene
@@ -33,6 +34,28 @@ _SHARE = re.compile(
     r"%|\bper\s?cent\b|\bpercentages?\b|\bshare\b|\bproportion\b|\bfraction\b|\bcoverage\b", re.IGNORECASE
 )
 _COMPARISON = re.compile(r"\b(?:larger|largest|smaller|smallest|bigger|biggest|more|less)\b", re.IGNORECASE)
+
+
+_HOW_MANY = re.compile(
+    r"\bhow\s+many\b|\b(?:what|which)\s+(?:is|are)\s+the\s+number\s+of\b|\bcount\s+the\b", re.IGNORECASE
+)
+_LENGTH_UNIT = re.compile(r"\b(?:kilo)?met(?:er|re)s\b(?!\s+squared)|\bkm\b(?!\s?(?:\^?2\b|²))", re.IGNORECASE)
+_SQUARE = re.compile(r"\bsq(?:uare|\b)|\^?2\b|²|\bhectares?\b|\bacres?\b|\bha\b", re.IGNORECASE)
+
+Quantity = Literal["share", "length", "area", "number"]
+
+
+def asked_quantity(question: str) -> Quantity | None:
+    """What kind of quantity a question asks for; None where its words do not tell."""
+    if _SHARE.search(question):
+        return "share"
+    if _COMPARISON.search(question):
+        return None
+    if _AREA.search(question) or (_HOW_MANY.search(question) and _SQUARE.search(question)):
+        return "area"
+    if _LENGTH.search(question) or (_HOW_MANY.search(question) and _LENGTH_UNIT.search(question)):
+        return "length"
+    return "number" if _HOW_MANY.search(question) else None
 
 
 def needs_scale(question: str, options: Sequence[str] = ()) -> bool:

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.rasters.masks_of_known_shape import named, square
 
 from terrascope.errors import OutputError
-from terrascope.rasters.overlay import write_overlay
+from terrascope.rasters.overlay import draw_overlay, write_overlay
 
 
 def test_overlay_tints_the_mask_and_dims_the_rest(tmp_path: Path) -> None:
@@ -63,3 +63,9 @@ def test_overlay_panels_stay_legible(tmp_path: Path, height: int) -> None:
 def test_a_mask_beside_the_picture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not lie on the image"):
         write_overlay(tmp_path / "m.png", np.zeros((3, 9, 9), np.float32), [named(square())])
+
+
+def test_a_caption_of_any_length_makes_a_picture_of_bounded_height() -> None:
+    mask, image = np.zeros((64, 64), bool), np.zeros((1, 3, 64, 64), np.float32)
+    heights = [draw_overlay(image, [named(mask, text="lake " * number)]).height for number in (1, 120, 121, 100_000)]
+    assert heights[0] < heights[1] <= heights[2] == heights[3] < 1000

@@ -28,6 +28,9 @@ _PAPER: Color = (250, 250, 248)
 _INK: Color = (24, 26, 30)
 _PALE_INK: Color = (92, 96, 104)
 
+_LONGEST_CAPTION = 600
+"""Characters of a caption; what is longer stands whole in the other files."""
+
 BLIND = 110
 """Gray of pixels that were not measured."""
 
@@ -83,10 +86,14 @@ def draw_overlay(images: NDArray[np.float32], masks: Sequence[NamedMask]) -> Ima
     for mask in masks:
         image_number = int(mask.properties.get("image") or 1)
         picture = _tinted(_picture(images[image_number - 1], size), mask)
-        title = wrap_lines(_title(mask, len(images)), size=_TITLE_SIZE, width=size[0] - _SWATCH - 8)
-        body = wrap_lines(str(mask.properties.get("text", "")), size=_TEXT_SIZE, width=size[0])
+        title = wrap_lines(_shortened(_title(mask, len(images))), size=_TITLE_SIZE, width=size[0] - _SWATCH - 8)
+        body = wrap_lines(_shortened(str(mask.properties.get("text", ""))), size=_TEXT_SIZE, width=size[0])
         panels.append(_Panel(picture=picture, title=title, body=body, color=mask.color))
     return Image.fromarray(_sheet(panels, size))
+
+
+def _shortened(caption: str) -> str:
+    return caption if len(caption) <= _LONGEST_CAPTION else f"{caption[:_LONGEST_CAPTION].rstrip()} …"
 
 
 def to_bytes(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
