@@ -1,11 +1,12 @@
 # make demo: environment, install, then one question to a scene that the package makes itself.
 # make test: environment, install, then every check.
+# make docs: the documentation as pages in site/, which open without a network.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/terrascope demo --out out/demo
@@ -16,6 +17,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 -q
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/reference/make.py
+	$(BIN)/zensical build --clean --strict
 
 # torch goes first and by its exact version: this one comes without the gigabytes of CUDA libraries.
 $(VENV)/.installed: pyproject.toml

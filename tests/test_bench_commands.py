@@ -433,6 +433,11 @@ def test_the_table_of_others_can_be_asked(tmp_path: Path, real_data: Path) -> No
         (("--model", "forest"), "the baseline forest needs labelled training chips; give a data set with --learn-from"),
         (("--model", "forest", "--learn-from", "a"), "--source a: give the name of a data set and its folder"),
         (("--model", "box:"), "'' names no model; write the model's name, such as nano, or one of random, "),
+        (
+            ("--read", "synthetic=20,size=128"),
+            "--read synthetic=20,size=128: the options of a source stand in the benchmark; give its folder alone, as "
+            "synthetic=20",
+        ),
         (("--read", "xbd"), "--read xbd: give the name of a source and its folder, as NAME=DIR"),
     ],
 )

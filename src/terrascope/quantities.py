@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 SIGNIFICANT_DIGITS = 2
 
@@ -43,3 +44,8 @@ def format_distance(distance_m: float) -> str:
 def format_objects(num_objects: int) -> str:
     """`1 object`, `3 objects`."""
     return f"{num_objects} object{'' if num_objects == 1 else 's'}"
+
+
+def list_counts(counts: Mapping[str, int]) -> str:
+    """What was counted, as in "water 1,200, tree 3"."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from terrascope.bench_commands.options import AskedBench, Bench, Seed, list_counts
+from terrascope.bench_commands.options import AskedBench, Bench, Seed
 from terrascope.command_options import Bits, Device, DeviceMap, NumberFormat, ProfileName, read_source, with_options
 from terrascope.errors import SampleError
+from terrascope.quantities import list_counts
 
 if TYPE_CHECKING:
     from terrascope.predictor import Predictor

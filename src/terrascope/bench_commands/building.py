@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from terrascope.bench_commands.options import list_counts, read_roots
+from terrascope.bench_commands.options import read_roots
 from terrascope.command_options import (
     Limit,
     MaxFailed,
@@ -20,6 +20,7 @@ from terrascope.command_options import (
     read_source,
 )
 from terrascope.errors import SampleError
+from terrascope.quantities import list_counts
 
 if TYPE_CHECKING:
     from terrascope.bench.build import BenchReport

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from terrascope.bench_commands.options import AskedBench, Bench, list_counts
+from terrascope.bench_commands.options import AskedBench, Bench
 from terrascope.command_options import with_options
+from terrascope.quantities import list_counts
 
 app = typer.Typer()
 

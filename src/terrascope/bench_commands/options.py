@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -63,9 +64,10 @@ def read_roots(texts: Iterable[str] | None) -> dict[str, str]:
         name, equals, root = text.partition("=")
         if not (name and equals and root):
             raise SampleError(f"--read {text}: give the name of a source and its folder, as NAME=DIR")
+        if re.search(r",\w+=", root):
+            raise SampleError(
+                f"--read {text}: the options of a source stand in the benchmark; give its folder alone, as "
+                f"{name}={root.partition(',')[0]}"
+            )
         roots[name] = root
     return roots
-
-
-def list_counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())

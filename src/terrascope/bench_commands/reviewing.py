@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
-from terrascope.bench_commands.options import Seed, list_counts, read_roots
+from terrascope.bench_commands.options import Seed, read_roots
 from terrascope.command_options import EndpointAddress, EndpointModel, Reading
 from terrascope.errors import SampleError
+from terrascope.quantities import list_counts
 
 if TYPE_CHECKING:
     from terrascope.bench.rephrase import Rephraser

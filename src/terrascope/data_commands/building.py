@@ -20,8 +20,8 @@ from terrascope.command_options import (
     Split,
     read_source,
 )
-from terrascope.data_commands.options import listed
 from terrascope.errors import SampleError
+from terrascope.quantities import list_counts
 
 if TYPE_CHECKING:
     from terrascope.predictor import Predictor
@@ -165,23 +165,23 @@ def _describe(report: BuildReport, out: str) -> Iterable[str]:
     kept = f" ({report.num_kept} were there already)" if report.num_kept else ""
     yield f"{out}: {total.num_samples:,} samples of {total.num_chips:,} chips in {report.num_shards:,} files{kept}"
     if total.by_level:
-        yield f"levels: {listed(total.by_level)}"
+        yield f"levels: {list_counts(total.by_level)}"
     if total.by_source:
-        yield f"sources: {listed(total.by_source)}"
+        yield f"sources: {list_counts(total.by_source)}"
     for source, reasons in report.skipped.items():
         if reasons:
-            yield f"left out by {source}: {listed(reasons)}"
+            yield f"left out by {source}: {list_counts(reasons)}"
     if total.num_empty:
         yield f"nothing to ask: {total.num_empty:,} chips"
     if total.num_unlabelled:
         yield f"without labels: {total.num_unlabelled:,} of these chips; --annotate MODEL makes labels"
     if total.failed:
-        yield f"failed chips: {listed(total.failed)}"
+        yield f"failed chips: {list_counts(total.failed)}"
         yield from (f"  {reason}, such as {sentence}" for reason, sentence in total.told.items())
     if total.num_without_reply:
         yield f"without a reply: {total.num_without_reply:,} of these chips; the same command asks for them again"
     if total.rejected:
-        yield f"rejected drafts: {listed(total.rejected)}"
+        yield f"rejected drafts: {list_counts(total.rejected)}"
     if report.usage is not None:
         yield f"language model: {report.used_now}"
         if report.usage != report.used_now:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from terrascope.command_options import Reading
-from terrascope.data_commands.options import Folder, OnlyLevel, OnlySource, OnlyTask, listed, reader_of
+from terrascope.data_commands.options import Folder, OnlyLevel, OnlySource, OnlyTask, reader_of
+from terrascope.quantities import list_counts
 
 app = typer.Typer()
 
@@ -57,4 +58,4 @@ def export(
         typer.echo(f"{out / name}: {number:,} samples")
     typer.echo(f"{done.num_images:,} pictures written")
     if done.left_out:
-        typer.echo(f"left out: {listed(done.left_out)}")
+        typer.echo(f"left out: {list_counts(done.left_out)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -52,8 +52,3 @@ def reader_of(store: Store, places: Sequence[str] | None) -> Callable[[str, str]
         return opened[source].read(key)
 
     return read
-
-
-def listed(counts: Mapping[str, int]) -> str:
-    """What was counted, in one line."""
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
