@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 from typer.core import TyperGroup
 
-from terrascope import __version__, ablate_command, batch_commands, bench_commands, data_commands, train_commands
+from terrascope import (
+    __version__,
+    ablate_command,
+    batch_commands,
+    bench_commands,
+    data_commands,
+    serve_command,
+    train_commands,
+)
 from terrascope.command_options import AnswerOptions, AsJson, Model, SceneOptions, files_of, with_options
 from terrascope.errors import ModelError, SceneError
 from terrascope.usage import end_command
@@ -50,6 +58,7 @@ app.add_typer(train_commands.app, name="train")
 app.add_typer(ablate_command.app)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(bench_commands.app, name="bench")
+app.add_typer(serve_command.app)
 
 
 def _print_version(wanted: bool) -> None:

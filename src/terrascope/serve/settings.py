@@ -1,0 +1,71 @@
+"""What a server is told when it starts."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from terrascope.serve.refusals import ServeError
+
+MB = 2**20
+
+MAX_QUESTION = 4000
+"""Characters of a question or of an option; a prompt is short, and every token of it costs each question."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeSettings:
+    """How a server listens, and what it takes at most.
+
+    Attributes:
+        host, port: where it listens.
+        root: the folder below which requests may name files; None where they may name none.
+        token: that requests must bear; None where they need none.
+        is_open: everybody may ask who reaches the server, by any name of it.
+        max_upload_mb: of one request, all its files together.
+        max_files: of one request.
+        max_pixels: rows x columns of an image.
+        max_queue: questions that wait. max_running: questions that are answered at once.
+        upload_timeout_s: how long a client may send nothing of its request, or take nothing of its reply.
+        ask_timeout_s: how long the answer to one question may take, from when its turn comes.
+        keep_answers, keep_mb: answers that can be fetched later: how many, and how much of the disk they take.
+        drain_s: how long questions under way may go on when the server is told to stop.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    root: Path | None = None
+    token: str | None = field(default=None, repr=False)
+    is_open: bool = False
+    max_upload_mb: int = 256
+    max_files: int = 16
+    max_pixels: int = 100_000_000
+    max_queue: int = 32
+    max_running: int = 16
+    upload_timeout_s: float = 30.0
+    ask_timeout_s: float = 600.0
+    keep_answers: int = 64
+    keep_mb: int = 2048
+    drain_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Raises ServeError: the root is no folder, or the token is too short to be a secret."""
+        if self.root is not None and not self.root.is_dir():
+            raise ServeError(f"{self.root}: is no folder; give the folder of the scenes with --root")
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip()):
+            raise ServeError("the token must be printable ASCII characters, such as those of: openssl rand -hex 32")
+
+    @property
+    def max_upload_bytes(self) -> int:
+        return self.max_upload_mb * MB
+
+    @property
+    def is_local(self) -> bool:
+        """True if only programs of this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False

@@ -1,0 +1,94 @@
+"""The two ways in which the desk drives reasonings, on a predictor that serves all in one step, as an engine does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from oracle import Oracle, ground, make_scene
+from terrascope.predictor import Answer, Drew, Event, Wrote
+from terrascope.scene import Scene
+from terrascope.serve.desk import Desk
+from terrascope.serve.metrics import Metrics
+
+
+class Batching:
+    """Gives every reasoning under way its next token in one step, done by whoever asks first: as an engine does.
+
+    Attributes:
+        rows: reasonings that each step served.
+    """
+
+    name = "batching"
+
+    def __init__(self, num_awaited: int = 0) -> None:
+        """No step is done before so many have been asked for."""
+        self.num_awaited, self.all_here = num_awaited, threading.Event()
+        self.lock = threading.Lock()
+        self.running: list[tuple[deque[list[Event | Answer]], deque[Event | Answer]]] = []
+        self.rows: list[int] = []
+
+    def stream(self, scene: Scene, question: str, *, options: Sequence[str] = ()) -> Iterator[Event | Answer]:
+        with self.lock:
+            self.num_awaited -= 1
+            if self.num_awaited <= 0:
+                self.all_here.set()
+        return self.told(scene, question)
+
+    def told(self, scene: Scene, question: str) -> Iterator[Event | Answer]:
+        answer = Oracle().ask(scene, question)
+        groundings = iter(answer.masks)
+        words = answer.reasoning.split(" ")
+        steps: deque[list[Event | Answer]] = deque()
+        for number, word in enumerate(words, 1):
+            drawn = [Drew(ground(next(groundings)))] if number > 1 and "[SEG]" in words[number - 2] else []
+            steps.append([*drawn, Wrote(" ".join(words[:number]))])
+            assert word
+        steps[-1].append(answer)
+        untold: deque[Event | Answer] = deque()
+        row = (steps, untold)
+        with self.lock:
+            self.running.append(row)
+        while steps or untold:
+            while untold:
+                yield untold.popleft()
+            self.step()
+
+    def step(self) -> None:
+        assert self.all_here.wait(30)
+        with self.lock:
+            served = [(steps, untold) for steps, untold in self.running if steps]
+            if served:
+                self.rows.append(len(served))
+            for steps, untold in served:
+                untold.extend(steps.popleft())
+            self.running = [row for row in self.running if row[0]]
+
+
+@pytest.mark.parametrize("in_turns", [True, False])
+def test_both_ways_answer_all(in_turns: bool) -> None:
+    async def test() -> list[str]:
+        desk = Desk(Batching(), Metrics(), max_running=4, max_queue=20, timeout_s=60, in_turns=in_turns)
+        jobs = [desk.submit(lambda _: make_scene(), "How much is water?") for _ in range(12)]
+        return [answer.text for answer in await asyncio.gather(*(job.answer() for job in jobs))]
+
+    assert asyncio.run(asyncio.wait_for(test(), 60)) == ["10%"] * 12
+
+
+def test_in_turns_a_step_serves_all_that_are_under_way() -> None:
+    async def test() -> Batching:
+        predictor = Batching(num_awaited=4)
+        desk = Desk(predictor, Metrics(), max_running=4, max_queue=20, timeout_s=60)
+        jobs = [desk.submit(lambda _: make_scene(), "How much is water?") for _ in range(4)]
+        await asyncio.gather(*(job.answer() for job in jobs))
+        return predictor
+
+    predictor = asyncio.run(asyncio.wait_for(test(), 60))
+    num_tokens = 23
+    assert sum(predictor.rows) == 4 * num_tokens
+    # One after the other they would take four times as many steps as one alone.
+    assert max(predictor.rows) > 1 and len(predictor.rows) <= 2 * num_tokens

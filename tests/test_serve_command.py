@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from serve.told import events_of, fields
+from terrascope.cli import app
+
+
+def run(*arguments: str, token: str | None = None) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["serve", *arguments], env={"TERRASCOPE_TOKEN": token or ""})
+    return result.exit_code, result.output
+
+
+def test_it_does_not_listen_to_the_world_without_a_token() -> None:
+    code, said = run("--host", "0.0.0.0", "--port", "0")
+    assert code == 2
+    assert said == (
+        "error: 0.0.0.0 can be reached from elsewhere: set a token in TERRASCOPE_TOKEN, or say --no-token to let "
+        "everybody ask\n"
+    )
+
+
+def test_a_token_and_no_token_do_not_go_together() -> None:
+    code, said = run("--no-token", token="s3cret")
+    assert code == 2 and "--no-token" in said and "TERRASCOPE_TOKEN" in said
+
+
+def test_a_port_that_is_taken_is_one_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, said = run("--port", str(taken.getsockname()[1]))
+    assert code == 2 and said.startswith("error: 127.0.0.1:") and said.count("\n") == 1
+
+
+def test_a_root_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    code, said = run("--root", str(tmp_path / "none"))
+    assert code == 2 and "--root" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("token", ["ä", "a\nb", " "])
+def test_a_token_that_no_header_can_hold_is_refused(token: str) -> None:
+    code, said = run("--token", token)
+    assert code == 2 and "token" in said and said.count("\n") == 1
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_the_command_answers_with_the_packaged_model() -> None:
+    command = [sys.executable, "-m", "terrascope", "serve", "--port", "0"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert running.stderr is not None
+        line = next(line for line in iter(running.stderr.readline, "") if "listening on" in line)
+        url = line.split()[-1]
+        question = "What percentage of the scene is covered by water?"
+        form = fields(question=question, sample="demo", stream="true", pictures="true")
+        events = events_of(httpx.post(f"{url}/v1/ask", files=form, timeout=120).text)
+        names = [name for name, _ in events]
+        assert names[0] == "scene" and names[-1] == "answer" and "mask" in names
+        told = events[-1][1]
+        assert told["model"] == "nano" and told["answer"].endswith("%")
+        assert events[names.index("mask")][1]["mask_rle"] == told["steps"][0]["mask_rle"]
+        assert httpx.get(url + told["files"]["report.html"], timeout=60).status_code == 200
+        running.terminate()
+        assert running.wait(60) == 0
+    finally:
+        running.kill()
+        running.wait(10)
