@@ -17,6 +17,7 @@ import forest
 import geometry
 import report
 import scoring
+import serving
 import validation_scenes
 
 import rasters
@@ -239,3 +240,9 @@ def test_the_report_holds_the_means() -> None:
     assert "| HLS | optical | 2 | 0.38 (0.38 to 0.38) | 10.0 (10.0 to 10.0) | 50% (50% to 50%) | 100% | 38% | - |" in (
         made.to_markdown()
     )
+
+
+def test_the_figures_of_the_server_are_read_right() -> None:
+    assert [serving.quantile(range(1, 21), share) for share in (0.5, 0.95, 1)] == [10, 19, 20]
+    assert serving.slope([0, 30, 60], [100, 101, 102]) == pytest.approx(2)
+    assert serving.read_metrics('# HELP a\na 3.0\nb{x="y z"} 2\nc_total 1e3\n') == {"a": 3.0, "c_total": 1000.0}

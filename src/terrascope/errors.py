@@ -47,3 +47,7 @@ class RecipeError(TerraScopeError):
 
 class TrainingError(TerraScopeError):
     """A training cannot go on."""
+
+
+class ServeError(TerraScopeError):
+    """The server cannot start as it was told to."""

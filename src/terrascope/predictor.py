@@ -304,7 +304,15 @@ class Drew:
     grounding: Grounding
 
 
-Event = Wrote | Drew
+@dataclass(frozen=True)
+class Looked:
+    """So many of the views that cover a large scene were looked at. Told whenever it happens, also a second time."""
+
+    num_done: int
+    num_views: int
+
+
+Event = Wrote | Drew | Looked
 Listener = Callable[[Event], None]
 
 
@@ -321,8 +329,8 @@ class StreamingPredictor(Protocol):
         """Answer a question.
 
         Yields:
-            `Wrote` after every token, `Drew` after every mask, and the answer at last. Whoever closes it cancels the
-            reasoning.
+            `Wrote` after every token, `Drew` after every mask, `Looked` after every row of views of a large scene,
+            and the answer at last. Whoever closes it cancels the reasoning.
 
         Raises:
             QuestionError, ScaleError: as `Predictor.ask`.

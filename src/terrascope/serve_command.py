@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
 from terrascope.command_options import ModelOptions, with_options
+
+if TYPE_CHECKING:
+    from terrascope.predictor import StreamingPredictor
 
 app = typer.Typer()
 
@@ -44,10 +49,16 @@ def serve(
     ] = 600.0,
     keep_answers: Annotated[int, typer.Option("--keep-answers", min=0, help="Answers that can be fetched.")] = 64,
     keep_mb: Annotated[int, typer.Option("--keep-mb", min=0, help="Megabytes of them on the disk.")] = 2048,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option("--engine", help="The model in this process, or in replicas on Ray.")
+    ] = "local",
+    replicas: Annotated[
+        int, typer.Option("--replicas", min=1, help="With --engine ray: models, each with --max-running questions.")
+    ] = 1,
 ) -> None:
     """Answer questions over HTTP, with a page to ask them on."""
+    from terrascope.errors import ServeError
     from terrascope.progress import Waiting
-    from terrascope.serve.refusals import ServeError
     from terrascope.serve.settings import ServeSettings
 
     settings = ServeSettings(
@@ -78,14 +89,29 @@ def serve(
     from terrascope.serve.listening import address_of, listen, server_of
 
     socket = listen(settings)
-    with Waiting("loading the model") as waiting:
-        from terrascope.model import TerraScope
+    with ExitStack() as running:
+        with Waiting("loading the model") as waiting:
+            if engine == "ray":
+                from terrascope.serve.ray_app import on_ray
 
-        tell = partial(waiting.console.print, highlight=False, soft_wrap=True)
-        predictor = TerraScope.from_pretrained(**answering.loading(), progress=waiting.advance, tell=tell)
-        predictor.engine.max_rows = max_running
-    from terrascope.serve.app import create_app
+                load = partial(_load, answering, max_running)
+                timeout_s = settings.ask_timeout_s
+                replicated = on_ray(load, num_replicas=replicas, max_running=max_running, timeout_s=timeout_s)
+                predictor: StreamingPredictor = running.enter_context(replicated)
+                settings = replace(settings, max_running=max_running * replicas)
+            else:
+                tell = partial(waiting.console.print, highlight=False, soft_wrap=True)
+                predictor = _load(answering, max_running, progress=waiting.advance, tell=tell)
+        from terrascope.serve.app import create_app
 
-    server = server_of(create_app(predictor, settings), settings)
-    typer.echo(f"listening on {address_of(socket)}", err=True)
-    server.run(sockets=[socket])
+        server = server_of(create_app(predictor, settings), settings)
+        typer.echo(f"listening on {address_of(socket)}", err=True)
+        server.run(sockets=[socket])
+
+
+def _load(answering: ModelOptions, max_running: int, **told: Any) -> StreamingPredictor:
+    from terrascope.model import TerraScope
+
+    predictor = TerraScope.from_pretrained(**answering.loading(), **told)
+    predictor.engine.max_rows = max_running
+    return predictor

@@ -149,7 +149,7 @@ def test_paths_are_refused_without_a_root(client: TestClient) -> None:
         ({"question": QUESTION}, 422, "scene", "optical"),
         ({"question": QUESTION, "sample": "other"}, 400, "malformed", "sample"),
         ({"question": "x" * 4001, "sample": "demo"}, 400, "malformed", "question"),
-        ({"question": QUESTION, "sample": "demo", "option": ["one"]}, 422, "question", None),
+        ({"question": QUESTION, "sample": "demo", "option": ["one"]}, 422, "question", "option"),
         ({"question": QUESTION, "sample": "demo", "colour": "red"}, 400, "unknown_field", "colour"),
         ({"question": QUESTION, "sample": "demo", "gsd": "ten"}, 400, "malformed", "gsd"),
         ({"question": [QUESTION, QUESTION], "sample": "demo"}, 400, "malformed", "question"),

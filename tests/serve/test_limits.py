@@ -101,6 +101,25 @@ def test_a_client_that_sends_no_more_of_its_body_is_told_so(listening: Callable[
         assert not list(server.app.state.service.uploads.iterdir())
 
 
+def test_a_body_that_trickles_does_not_hold_its_place(listening: Callable[..., Any]) -> None:
+    with listening(upload_timeout_s=0.3) as server:
+        body, headers = form()
+        connection = send(server.port, headers | {"content-length": "100000"}, body[:100])
+        connection.settimeout(0.05)
+        reply, num_sent = b"", 0
+        while b"}}" not in reply:
+            try:
+                reply += connection.recv(65536)
+            except TimeoutError:
+                # Well before anybody could say that nothing arrives.
+                connection.sendall(b" ")
+                num_sent += 1
+                assert num_sent < 200
+        assert num_sent >= 4
+        assert reply.startswith(b"HTTP/1.1 408") and b"slower than 16 kB a second" in reply
+        connection.close()
+
+
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/ask HTTP/1.1\r\nHost: loc"])
 def test_a_client_that_sends_no_headers_is_left(listening: Callable[..., Any], sent: bytes) -> None:
     with listening(upload_timeout_s=0.3) as server:

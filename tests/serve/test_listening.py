@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from serve.told import events_of, fields
+from terrascope.errors import ServeError
 from terrascope.serve.listening import address_of, listen
-from terrascope.serve.refusals import ServeError
 from terrascope.serve.settings import ServeSettings
 
 FORM = fields(question="How much of the image is water?", sample="demo", stream="true")

@@ -17,11 +17,10 @@ import pytest
 
 from oracle import TREE, WATER, make_scene
 from serve.told import StreamingOracle
-from terrascope.errors import ModelError, QuestionError, SampleError
+from terrascope.errors import ModelError, QuestionError, SampleError, ServeError
 from terrascope.predictor import Answer, Drew, Wrote
 from terrascope.serve import ray_app
 from terrascope.serve.ray_app import RayPredictor, Replica, on_ray
-from terrascope.serve.refusals import ServeError
 
 QUESTION = "How much of the image is water?"
 

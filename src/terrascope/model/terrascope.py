@@ -32,7 +32,7 @@ from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.release.arrival import imported, is_released
 from terrascope.model.replay import Replay, to_arrays, without_regions
 from terrascope.model.sweep import Progress
-from terrascope.predictor import Answer, Ask, Event, Listener, check_text
+from terrascope.predictor import Answer, Ask, Event, Listener, Looked, check_text
 from terrascope.question import check_question
 from terrascope.scene import Scene
 from terrascope.trace import SEG, Step, Trace, render
@@ -185,8 +185,8 @@ class TerraScope:
             scene, question, options, settings, progress: as in `ask`.
 
         Yields:
-            `Wrote` after every token, `Drew` after every mask, and the answer at last. Whoever stops listening cancels
-            the reasoning.
+            `Wrote` after every token, `Drew` after every mask, `Looked` after every row of views of a large scene,
+            and the answer at last. Whoever stops listening cancels the reasoning.
 
         Raises:
             QuestionError, ScaleError: as `ask`.
@@ -194,8 +194,14 @@ class TerraScope:
         question, options = check_question(scene, question, options)
         limits = settings or GenerationSettings()
         story: Story[Event] = Story()
+
+        def look(num_done: int, num_views: int) -> None:
+            story.mention(Looked(num_done, num_views))
+            if progress is not None:
+                progress(num_done, num_views)
+
         ticket = self.engine.submit(
-            story.told_by(lambda tell: self._answer(scene, question, options, limits, progress=progress, tell=tell))
+            story.told_by(lambda tell: self._answer(scene, question, options, limits, progress=look, tell=tell))
         )
         with memory_errors_in_words(self.model.device):
             yield from story.follow(self.engine, ticket)

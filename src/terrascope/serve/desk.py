@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from terrascope.predictor import Answer, Drew, Event, StreamingPredictor, Wrote
+from terrascope.predictor import Answer, Drew, Event, Looked, StreamingPredictor, Wrote
 from terrascope.rasters.store import Progress
 from terrascope.scene import Scene
 from terrascope.serve.metrics import Metrics
@@ -37,7 +37,7 @@ class Opened:
     scene: Scene
 
 
-JobEvent = Queued | Opened | Wrote | Drew | Answer
+JobEvent = Queued | Opened | Event | Answer
 
 
 class _Unwanted(Exception):
@@ -68,7 +68,7 @@ class Job:
         self._unwanted: Refusal | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._told: Iterator[Event | Answer] = iter(())
-        self._began_at, self._has_text, self._last_was_text = self.submitted_at, False, False
+        self._began_at, self._has_text, self._was_drawing = self.submitted_at, False, False
 
     async def events(self) -> AsyncGenerator[JobEvent, None]:
         """What happens, in order, the `Answer` at last. `Wrote` tells all of the text, and not every one is told to a
@@ -150,10 +150,10 @@ class Job:
         try:
             self._check_wanted()
             event = next(self._told)
-            self._last_was_text = isinstance(event, Wrote)
-            if isinstance(event, Drew):
+            self._was_drawing = isinstance(event, Drew)
+            if self._was_drawing:
                 metrics.masks.inc()
-            elif self._last_was_text:
+            elif isinstance(event, Wrote):
                 metrics.tokens.inc()
                 if not self._has_text:
                     self._has_text = True
@@ -170,9 +170,9 @@ class Job:
         return True
 
     def _advance_by_token(self) -> bool:
-        """Let the reasoning go on until its next text: a mask and the token after it come from one step."""
+        """Let the reasoning go on by a step: a mask and the token after it come from one."""
         while self._advance():
-            if self._last_was_text:
+            if not self._was_drawing:
                 return True
         return False
 
@@ -197,7 +197,7 @@ class Job:
         if self._is_quiet and not isinstance(event, Answer):
             return
         with self._lock:
-            if self._unheard and isinstance(event, Wrote | Queued) and type(self._unheard[-1]) is type(event):
+            if self._unheard and isinstance(event, Wrote | Queued | Looked) and type(self._unheard[-1]) is type(event):
                 self._unheard[-1] = event
             else:
                 self._unheard.append(event)
@@ -282,7 +282,7 @@ class Desk:
 
     Example:
         >>> job = desk.submit(lambda _: scene, "How much of the image is water?", ())
-        >>> async for event in job.events():  # Queued, Opened, Wrote, Drew, and the Answer at last
+        >>> async for event in job.events():  # Queued, Opened, Looked, Wrote, Drew, and the Answer at last
         ...     ...
         >>> answer = await desk.submit(lambda _: scene, "Where is the forest?").answer()
 

@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import HANDLED_SIGNALS
 
+from terrascope.errors import ServeError
 from terrascope.serve.desk import Desk
-from terrascope.serve.refusals import ServeError
 from terrascope.serve.settings import ServeSettings
 
 _HEADER_BYTES = 32_768

@@ -12,7 +12,7 @@ import shapely
 from terrascope.answer_files import FILES, name_masks
 from terrascope.errors import ScaleError
 from terrascope.masks import encode_rle
-from terrascope.predictor import Answer, Drew, GroundedStep, Wrote
+from terrascope.predictor import Answer, Drew, GroundedStep, Looked, Wrote
 from terrascope.rasters.lonlat import LonLat, bbox
 from terrascope.rasters.named_mask import NamedMask
 from terrascope.rasters.vectors import write_masks_geojson
@@ -61,6 +61,8 @@ class Narration:
         if isinstance(event, Wrote):
             self._text = event.text
             return "text", {"text": event.text}
+        if isinstance(event, Looked):
+            return "looked", {"done": event.num_done, "views": event.num_views}
         if isinstance(event, Drew):
             return "mask", self._tell_mask(event)
         return "answer", self.reply(event)

@@ -21,13 +21,12 @@ from dataclasses import replace
 from typing import Any
 
 from terrascope import masks
-from terrascope.errors import ModelError, TerraScopeError
+from terrascope.errors import ModelError, ServeError, TerraScopeError
 from terrascope.predictor import Answer, Event, StreamingPredictor
 from terrascope.ray_session import ray_session
 from terrascope.scene import Scene
 from terrascope.serve.desk import Desk, Opened, Queued
 from terrascope.serve.metrics import Metrics
-from terrascope.serve.refusals import ServeError
 
 _ENDED = "a replica of the model ended while it answered; ask again"
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from terrascope.errors import ModelError, OutputError, QuestionError, ScaleError, SceneError, TerraScopeError
-
-
-class ServeError(TerraScopeError):
-    """The server cannot start as it was told to."""
 
 
 class Refusal(Exception):
@@ -50,10 +47,23 @@ _CODES: tuple[tuple[type[TerraScopeError], int, str], ...] = (
 )
 
 
+_OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?: (?:METRES|NAME|NUMBER|FILE)\b)?")
+_FIELDS = {"choice": "option"}
+
+
 def refusal_of(error: TerraScopeError, field: str | None = None) -> Refusal:
-    """What the sender of a question is told of an error that it caused, or that the model could not help."""
+    """What the sender of a question is told of an error that it caused, or that the model could not help.
+
+    Where its sentence names options of the command line, the fields of the same meaning are named instead.
+    """
     status, code = next(((status, code) for kind, status, code in _CODES if isinstance(error, kind)), (422, "unusable"))
-    return Refusal(status, code, str(error), field)
+    named = [_field_of(match) for match in _OPTION.finditer(str(error))]
+    message = _OPTION.sub(lambda match: f"the field {_field_of(match)}", str(error))
+    return Refusal(status, code, message, field or (named[0] if len(set(named)) == 1 else None))
+
+
+def _field_of(option: re.Match[str]) -> str:
+    return _FIELDS.get(option[1], option[1].replace("-", "_"))
 
 
 def busy(message: str, code: str, retry_after_s: int) -> Refusal:

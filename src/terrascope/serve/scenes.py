@@ -68,7 +68,7 @@ class SceneFiles:
         sentence = without(str(error), self.hidden)
         named = next((name for file, name in self.fields.items() if file in sentence), None)
         refusal = refusal_of(error, named)
-        refusal.message = sentence
+        refusal.message = without(refusal.message, self.hidden)
         return refusal
 
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from terrascope.errors import TerraScopeError
 from terrascope.output import drop_folder, hold_folder
-from terrascope.predictor import Answer, StreamingPredictor, Wrote
+from terrascope.predictor import Answer, Looked, StreamingPredictor, Wrote
 from terrascope.serve.desk import Desk, Job, Queued
 from terrascope.serve.kept import KeptAnswers
 from terrascope.serve.metrics import Metrics
@@ -67,7 +67,7 @@ class Service:
         try:
             async with aclosing(job.events()) as events:
                 async for event in events:
-                    if isinstance(event, Wrote | Queued):
+                    if isinstance(event, Wrote | Looked | Queued):
                         # Nothing is computed for these, and they are many.
                         yield narration.tell(event)
                     elif isinstance(event, Answer):

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from terrascope.serve.refusals import ServeError
+from terrascope.errors import ServeError
 
 MB = 2**20
 

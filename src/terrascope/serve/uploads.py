@@ -6,6 +6,7 @@ import asyncio
 import re
 import shutil
 import tempfile
+import time
 import unicodedata
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ _MAX_FIELDS = 100
 _MAX_FIELD_BYTES = 4 * MAX_QUESTION + 4096
 _MAX_HEADER_BYTES = 8192
 _MAX_NAME_BYTES = 160
+_SLOWEST_BYTES_PER_S = 16 * 1024
+"""What a client must send on average, since it holds a place meanwhile."""
+
 _WRITE_AT = MB
 """Bytes that are gathered before they are written, in a thread, to the disk."""
 
@@ -71,7 +75,7 @@ async def body_of(request: Request, max_bytes: int, settings: ServeSettings) -> 
     """The body of a request as it arrives.
 
     Raises:
-        Refusal: it is larger than `max_bytes`, or nothing arrives for too long.
+        Refusal: it is larger than `max_bytes`, nothing arrives for too long, or it trickles.
         ClientDisconnect: the client went away.
     """
     too_large = Refusal(
@@ -80,7 +84,7 @@ async def body_of(request: Request, max_bytes: int, settings: ServeSettings) -> 
     told = request.headers.get("content-length", "")
     if told and (not told.isdecimal() or int(told) > max_bytes):
         raise too_large
-    num_bytes, stream = 0, request.stream()
+    num_bytes, stream, began = 0, request.stream(), time.monotonic()
     try:
         while True:
             try:
@@ -97,6 +101,14 @@ async def body_of(request: Request, max_bytes: int, settings: ServeSettings) -> 
             num_bytes += len(chunk)
             if num_bytes > max_bytes:
                 raise too_large
+            patience_s = settings.upload_timeout_s + num_bytes / _SLOWEST_BYTES_PER_S
+            if time.monotonic() - began > patience_s:
+                raise Refusal(
+                    408,
+                    "slow_client",
+                    f"the request arrives slower than {_SLOWEST_BYTES_PER_S // 1024} kB a second; send less, or a path",
+                    headers={"Connection": "close"},
+                )
             yield chunk
     finally:
         await stream.aclose()

@@ -43,6 +43,10 @@ class Story(Generic[E]):
             if not ticket.is_done:
                 engine.cancel(ticket)
 
+    def mention(self, event: E) -> None:
+        """Tell of what is no part of the reasoning, such as how far its work has come, whenever it is heard."""
+        self._untold.append(event)
+
     def _hear(self, event: E) -> None:
         self._num_heard += 1
         if self._num_heard > self._num_told:

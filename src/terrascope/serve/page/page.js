@@ -16,15 +16,13 @@ for (const name of ["optical", "sar", "optical_path", "sar_path", "sample", "dat
 /** What a refusal without a field is about. */
 const PLACES_BY_CODE = { scene: "scene", scale: "gsd", question: "question", too_large: "scene" };
 
-/** What sentences that were written for the command line call the fields of this page. */
-const OPTIONS = {
-  "--sar-sensor": ["sar_sensor", "the SAR sensor"],
-  "--sensor": ["sensor", "the optical sensor"],
-  "--gsd METRES": ["gsd", "the pixel size"],
-  "--gsd": ["gsd", "the pixel size"],
-  "--nodata NUMBER": ["nodata", "the no-data number"],
-  "--nodata": ["nodata", "the no-data number"],
-  "--bbox": ["bbox", "the part"],
+/** What this page calls the fields that a sentence names. */
+const NAMES = {
+  sar_sensor: "the SAR sensor",
+  sensor: "the optical sensor",
+  gsd: "the pixel size",
+  nodata: "the no-data number",
+  bbox: "the part",
 };
 
 const LETTERS_KEY = "terrascope-letters";
@@ -117,6 +115,7 @@ async function send() {
       state("Reasoning …");
       await result.showScene(told, pixelSize);
     },
+    looked: ({ done, views }) => state(`Looking at the whole scene: ${done} of ${views} views.`),
     text: ({ text }) => result.showText(text),
     mask: (told) => {
       state(`Reasoning … step ${++step}`);
@@ -150,9 +149,9 @@ function fail(error) {
   }
   if (!(error instanceof Refusal)) console.error(error);
   const wait = error.retryAfter ? ` Try again in ${error.retryAfter} s.` : "";
-  const told = Object.keys(OPTIONS).filter((option) => error.message.includes(option));
-  const place = told.length ? OPTIONS[told[0]][0] : (PLACES[error.field] ?? PLACES_BY_CODE[error.code] ?? "all");
-  const message = told.reduce((text, option) => text.replaceAll(option, OPTIONS[option][1]), error.message);
+  const told = [...error.message.matchAll(/the field (\w+)/g)].map(([, name]) => name).filter((name) => NAMES[name]);
+  const place = told[0] ?? PLACES[error.field] ?? PLACES_BY_CODE[error.code] ?? "all";
+  const message = told.reduce((text, name) => text.replaceAll(`the field ${name}`, NAMES[name]), error.message);
   showError(place, sentence(message) + wait);
 }
 
