@@ -46,7 +46,7 @@ def test_a_sound_installation_is_told_line_by_line(tmp_path: Path) -> None:
     for name, package in (("torch", "torch"), ("transformers", "transformers"), ("rasterio", "rasterio")):
         assert of(lines, name).startswith(f"OK {name} {metadata.version(package)}")
     assert "with GTiff, JP2OpenJPEG, PNG, JPEG, COG" in of(lines, "rasterio")
-    assert "nano: 461 tensors, all finite; 10.1 million parameters" in of(lines, "model")
+    assert "nano: 461 tensors, all finite; 10.2 million parameters" in of(lines, "model")
     assert f"{out} can be made" in of(lines, "output")
     assert list(tmp_path.iterdir()) == []
 

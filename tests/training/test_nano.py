@@ -26,7 +26,7 @@ from tests.training.made_store import SIZE, SOURCE, samples_of, write_store
 
 RECIPE = NanoRecipe(
     num_scenes=4, num_validation_scenes=1, sam_steps=1, sam_polish_steps=1, vision_steps=1, vocabulary=400,
-    language_steps=2, grounding_steps=2,
+    language_steps=2, grounding_steps=2, fusion_scenes=1,
 )  # fmt: skip
 READ = {"synthetic": f"8,size={SIZE}"}
 
@@ -68,7 +68,8 @@ def run(patch: pytest.MonkeyPatch, chips: Path, store: Path, tmp_path_factory: p
 
 def test_every_stage_leaves_its_result(run: Path) -> None:
     assert {path.name for path in run.iterdir()} == {
-        "made_of.json", "pool", "sam.pt", "vision.pt", "tokenizer", "scenes", "language", "states", "grounding", "nano",
+        "made_of.json", "pool", "sam.pt", "vision.pt", "tokenizer", "scenes", "language", "states", "grounding",
+        "fusion", "nano",
     }  # fmt: skip
 
 

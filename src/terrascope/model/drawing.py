@@ -36,6 +36,12 @@ def mask_logits(model: TerraScopeForConditionalGeneration, asked: Sequence[Groun
     Returns:
         for each, float32 logits `[H, W]` on the scene's grid, and bool `[H, W]`: where anything was measured.
     """
+    return [(model.fuse_logits(on_grid, valid), valid.any(0)) for on_grid, valid in logits_of_images(model, asked)]
+
+
+def logits_of_images(model: TerraScopeForConditionalGeneration, asked: Sequence[Ground]) -> list[tuple[Tensor, Tensor]]:
+    """For each [SEG] state the logits float32 `[images, H, W]` of every image that its mask is drawn on, on the scene's
+    grid, and bool `[images, H, W]`: where each was measured."""
     places = [[one.scene.pairs[one.pair][kind] for kind in _kinds(model, one)] for one in asked]
     embeddings = [
         one.scene.embeddings[torch.tensor(mine, device=model.device)] for one, mine in zip(asked, places, strict=True)
@@ -47,7 +53,7 @@ def mask_logits(model: TerraScopeForConditionalGeneration, asked: Sequence[Groun
         valid = torch.stack([one.scene.inputs.valid[place] for place in mine])
         height, width = valid.shape[1:]
         on_grid = model.resize_logits(logits, (height, width))[:, 0]
-        found.append((model.fuse_logits(on_grid, valid), valid.any(0)))
+        found.append((on_grid, valid))
     return found
 
 

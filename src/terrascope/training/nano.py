@@ -1,7 +1,7 @@
 """The making of `nano`, from chips and samples to the folder that the package carries.
 
-Stages: pool -> dense pre-training of both encoders -> tokenizer -> instruction tuning -> grounding -> weights. Each
-stage leaves its result in the run's folder and is skipped, or gone on with, when it is there.
+Stages: pool -> dense pre-training of both encoders -> tokenizer -> instruction tuning -> grounding -> fusion of optical
+and SAR -> weights. Each stage leaves its result in the run's folder and is skipped, or gone on with, when it is there.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from terrascope.model.release.folders import new_folder
 from terrascope.model.terrascope import TerraScope
 from terrascope.output import written_whole
 from terrascope.terracot.store import Store, open_store
+from terrascope.training import fusion
 from terrascope.training.dense import MEAN, STD, DenseRecipe, initialize_narrow, pretrain
 from terrascope.training.pool import Pool, build_pool
 from terrascope.training.recipe import load_recipe, quoted
@@ -61,6 +62,7 @@ class NanoRecipe:
         sam_steps, sam_polish_steps, vision_steps: of the dense pre-training.
         vocabulary: tokens, at most.
         language_steps, grounding_steps: of the instruction tuning and of the grounding after it.
+        fusion_scenes: generated scenes on which the fusion of optical and SAR logits is fitted at last.
     """
 
     num_scenes: int = 1800
@@ -71,6 +73,7 @@ class NanoRecipe:
     vocabulary: int = 1200
     language_steps: int = 1300
     grounding_steps: int = 300
+    fusion_scenes: int = 80
 
 
 def sized(sizes: Mapping[str, int]) -> NanoRecipe:
@@ -150,7 +153,14 @@ def train(
         "data.max_positions=800", f"state_cache={quoted(folder / 'states')}",
     ])  # fmt: skip
     result = run_recipe(grounding, folder / "grounding", tell=tell, progress=progress)
-    return save(result.model, folder / "nano")
+    if not (folder / "fusion").exists():
+        front = TerraScope.from_pretrained(str(result.model), device="cpu", dtype="float32")
+        before, after = fusion.fit(front, fusion.FusionRecipe(num_scenes=recipe.fusion_scenes))
+        if tell is not None:
+            tell(f"fusion of optical and SAR: cross-entropy {before:.3f} before, {after:.3f} after")
+        with new_folder(folder / "fusion") as unfinished:
+            front.save_pretrained(str(unfinished))
+    return save(folder / "fusion", folder / "nano")
 
 
 def find_tokenizer(folder: Path, store: Store, vocabulary: int) -> PreTrainedTokenizerFast:
