@@ -27,6 +27,11 @@ def test_it_does_not_listen_to_the_world_without_a_token() -> None:
     )
 
 
+def test_replicas_are_of_ray() -> None:
+    code, said = run("--replicas", "3")
+    assert (code, said) == (2, "error: --replicas is for --engine ray; a model in this process is one\n")
+
+
 def test_a_token_and_no_token_do_not_go_together() -> None:
     code, said = run("--no-token", token="s3cret")
     assert code == 2 and "--no-token" in said and "TERRASCOPE_TOKEN" in said

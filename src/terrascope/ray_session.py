@@ -18,7 +18,7 @@ def ray_session(num_workers: int) -> Iterator[Any]:
         num_workers: processes on this machine at once; of a cluster, its own settings count.
 
     Raises:
-        SampleError: Ray is not installed.
+        SampleError: Ray is not installed, or does not start.
     """
     # Read as it is imported. Counting users is not ours to decide.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -31,12 +31,18 @@ def ray_session(num_workers: int) -> Iterator[Any]:
     started = not ray.is_initialized()
     if started:
         on_cluster = "RAY_ADDRESS" in os.environ
-        ray.init(
-            num_cpus=None if on_cluster else num_workers,
-            include_dashboard=None if on_cluster else False,
-            log_to_driver=False,
-            configure_logging=False,
-        )
+        try:
+            ray.init(
+                num_cpus=None if on_cluster else num_workers,
+                include_dashboard=None if on_cluster else False,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        except Exception as error:
+            # Of many kinds, down to Exception itself.
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            where = f"the cluster {os.environ['RAY_ADDRESS']}" if on_cluster else "this machine"
+            raise SampleError(f"Ray did not start on {where}: {reason}") from error
     try:
         yield ray
     finally:

@@ -77,6 +77,8 @@ def serve(
         keep_answers=keep_answers,
         keep_mb=keep_mb,
     )
+    if replicas > 1 and engine != "ray":
+        raise ServeError("--replicas is for --engine ray; a model in this process is one")
     if settings.token is not None and no_token:
         raise ServeError(
             f"--no-token was said, but a token is set (--token or {TOKEN_VARIABLE}); leave one of them out"

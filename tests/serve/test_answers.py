@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import pickle
@@ -151,3 +152,17 @@ def test_the_reply_names_no_folder_of_the_server(client: TestClient, tmp_path: P
     assert folder not in json.dumps(told)
     for url in told["files"].values():
         assert folder.encode() not in client.get(url).content
+
+
+def test_an_answer_that_cannot_be_kept_is_given_all_the_same(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("terrascope.serve.kept.pickle.dump", full)
+    told = ask(client, tmp_path)
+    assert told["answer"] and told["files"] == {}
+    assert told["notes"][-1] == "The server could not keep the files of this answer."
+    assert client.get(f"/v1/answers/{told['id']}").status_code == 404
+    assert not list(client.app.state.service.kept._folder.iterdir())  # type: ignore[attr-defined]

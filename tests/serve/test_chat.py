@@ -250,6 +250,19 @@ def test_a_body_that_is_no_request_is_refused(oracle: StreamingOracle, body: byt
     assert reply.status_code == 400 and set(reply.json()["error"]) == {"message", "type", "param", "code"}
 
 
+@pytest.mark.parametrize("body", [b'{"messages":[' + b"[]," * 3_000_000 + b"[]]}", b'{"a":' * 20_000 + b"1"])
+def test_a_body_of_millions_of_parts_is_refused_before_it_is_read(
+    oracle: StreamingOracle, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json, "loads", None)
+
+    async def use(client: Any) -> httpx.Response:
+        return await client._client.post("http://localhost/v1/chat/completions", content=body)
+
+    reply = run(serve(oracle), use)
+    assert reply.status_code == 400 and b"too many parts" in reply.content
+
+
 def test_limits_are_those_of_uploads(oracle: StreamingOracle, address: str) -> None:
     assert refused(serve(oracle, max_files=1), messages=asking(address, address))[:2] == (413, "too_many_files")
     assert refused(serve(oracle, max_upload_mb=0), messages=asking(address, question="x" * 70_000))[:2] == (

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from oracle import Oracle, ground, make_scene
-from terrascope.predictor import Answer, Drew, Event, Wrote
+from terrascope.predictor import Answer, Drew, Event, Looked, Wrote
 from terrascope.scene import Scene
+from terrascope.serve import desk as desk_module
 from terrascope.serve.desk import Desk
 from terrascope.serve.metrics import Metrics
 
@@ -92,3 +93,77 @@ def test_in_turns_a_step_serves_all_that_are_under_way() -> None:
     assert sum(predictor.rows) == 4 * num_tokens
     # One after the other they would take four times as many steps as one alone.
     assert max(predictor.rows) > 1 and len(predictor.rows) <= 2 * num_tokens
+
+
+class Slow:
+    """Tells of a row of a large scene at each step, which takes ten seconds; a small scene's tokens take none.
+
+    Attributes:
+        told: the names of the questions in the order in which they were asked for an event.
+    """
+
+    name = "slow"
+
+    def __init__(self, clock: list[float]) -> None:
+        self.clock, self.told = clock, list[str]()
+        self.both_here = threading.Barrier(2)
+
+    def stream(self, scene: Scene, question: str, *, options: Sequence[str] = ()) -> Iterator[Event | Answer]:
+        self.both_here.wait(30)
+        return self.events(scene, question)
+
+    def events(self, scene: Scene, question: str) -> Iterator[Event | Answer]:
+        for number in range(1, 4 if "large" in question else 31):
+            self.told.append(question[:5])
+            if "large" in question:
+                self.clock[0] += 10
+                yield Looked(number, 3)
+            else:
+                self.clock[0] += 0.1
+                yield Wrote("word " * number)
+        yield Oracle().ask(scene, question)
+
+
+def test_a_large_scene_lets_the_others_have_as_much_time_as_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(desk_module.time, "monotonic", lambda: clock[0])
+    predictor = Slow(clock)
+
+    async def test() -> list[str]:
+        desk = Desk(predictor, Metrics(), max_running=2, max_queue=2, timeout_s=600)
+        asked = ("large: how much is water?", "small: how much is water?")
+        jobs = [desk.submit(lambda _: make_scene(), question) for question in asked]
+        return [answer.text for answer in await asyncio.gather(*(job.answer() for job in jobs))]
+
+    assert asyncio.run(asyncio.wait_for(test(), 60)) == ["10%"] * 2
+    first = predictor.told.index("large")
+    # All of the small one's thirty words come before the second row: they take less than ten seconds.
+    assert predictor.told.count("small") == 30
+    assert [name for name in predictor.told[first:] if name == "large"] == ["large"] * 3
+    assert predictor.told[-2:] == ["large", "large"]
+
+
+def test_a_defect_in_one_question_does_not_end_the_others() -> None:
+    class Breaking(Batching):
+        def told(self, scene: Scene, question: str) -> Iterator[Event | Answer]:
+            return Broken() if "broken" in question else super().told(scene, question)
+
+    class Broken:
+        def __iter__(self) -> Broken:
+            return self
+
+        def __next__(self) -> Event | Answer:
+            raise ValueError("a defect")
+
+        def close(self) -> None:
+            raise ValueError("another defect")
+
+    async def test() -> tuple[str, str]:
+        desk = Desk(Breaking(), Metrics(), max_running=4, max_queue=4, timeout_s=60)
+        broken = desk.submit(lambda _: make_scene(), "Is this broken?")
+        with pytest.raises(ValueError, match="defect"):
+            await broken.answer()
+        answer = await desk.submit(lambda _: make_scene(), "How much is water?").answer()
+        return answer.text, "ended"
+
+    assert asyncio.run(asyncio.wait_for(test(), 60)) == ("10%", "ended")

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from terrascope.serve.desk import ReadScene
-from terrascope.serve.form import FILE_FIELDS, AskFields, read_fields, scene_files
+from terrascope.serve.form import FILE_FIELDS, read_fields, scene_of
 from terrascope.serve.gate import internal_failure
 from terrascope.serve.narration import Wishes
-from terrascope.serve.refusals import Refusal, refusal_of
-from terrascope.serve.scenes import sample_scene
+from terrascope.serve.refusals import Refusal
 from terrascope.serve.schemas import AnswerReply, ask_body, failures
-from terrascope.serve.service import Service, cancelled_on_disconnect, service_of
+from terrascope.serve.service import cancelled_on_disconnect, service_of
 from terrascope.serve.streaming import EventReply
-from terrascope.serve.uploads import Form, read_form
+from terrascope.serve.uploads import read_form
 
 router = APIRouter()
 
@@ -46,7 +42,7 @@ async def ask(request: Request) -> Response:
         service.metrics.uploaded_bytes.inc(num_bytes)
         try:
             fields = read_fields(form.texts)
-            read_scene, told = _scene_of(fields, form, service)
+            read_scene, told = await asyncio.to_thread(scene_of, fields, form, service.settings)
             job = place.submit(read_scene, fields.question, fields.option)
         except BaseException:
             form.close()
@@ -67,13 +63,3 @@ async def ask(request: Request) -> Response:
     finally:
         form.close()
     return Response(content, media_type="application/json")
-
-
-def _scene_of(fields: AskFields, form: Form, service: Service) -> tuple[ReadScene, Callable[[Any], Refusal]]:
-    """What reads the scene of a question, and what makes sentences of its errors."""
-    if fields.sample is None:
-        files = scene_files(fields, form, service.settings)
-        return files.open, files.told
-    if form.num_files or fields.optical_path or fields.sar_path:
-        raise Refusal(400, "malformed", "give a sample or images, not both", "sample")
-    return sample_scene(fields.sample), refusal_of

@@ -26,12 +26,11 @@ from terrascope.errors import TerraScopeError
 from terrascope.serve.chat_reading import Asked, read_chat, unknown_model
 from terrascope.serve.chat_schemas import ChatReply, Model, Models, chat_body, chat_failures
 from terrascope.serve.chat_telling import ChatRefusal, ChunkReply, Completion, chunks_of
-from terrascope.serve.desk import Job, Place, ReadScene
-from terrascope.serve.form import scene_files
+from terrascope.serve.desk import Job, Place
+from terrascope.serve.form import scene_of
 from terrascope.serve.gate import internal_failure, reply_of
 from terrascope.serve.narration import Event, Wishes
 from terrascope.serve.refusals import Refusal, refusal_of
-from terrascope.serve.scenes import sample_scene
 from terrascope.serve.service import Service, cancelled_on_disconnect, service_of
 from terrascope.serve.settings import MAX_QUESTION, MB
 from terrascope.serve.uploads import Form, body_of
@@ -102,7 +101,7 @@ async def complete(request: Request) -> Response:
         form = Form(folder=Path(tempfile.mkdtemp(dir=service.uploads)))
         try:
             asked = await _read(request, form, service)
-            job, events = _submit(asked, place, service)
+            job, events = await _submit(asked, place, service)
         except BaseException:
             form.close()
             raise
@@ -148,31 +147,13 @@ async def _read(request: Request, form: Form, service: Service) -> Asked:
         raise Refusal(503, "storage", f"the server cannot store the images ({error.strerror})") from None
 
 
-def _submit(asked: Asked, place: Place, service: Service) -> tuple[Job, AsyncGenerator[Event, None]]:
+async def _submit(asked: Asked, place: Place, service: Service) -> tuple[Job, AsyncGenerator[Event, None]]:
     """Hand the question in, and follow it."""
     fields = asked.fields
-    read_scene: ReadScene
-    told: Callable[[TerraScopeError], Refusal] = refusal_of
-    if fields.sample is None:
-        files = scene_files(fields, asked.form, service.settings)
-        read_scene, told = files.open, files.told
-    elif asked.form.num_files or fields.optical_path or fields.sar_path:
-        raise Refusal(400, "malformed", "give a sample or images, not both", "sample")
-    else:
-        read_scene = sample_scene(fields.sample)
+    read_scene, told = await asyncio.to_thread(scene_of, fields, asked.form, service.settings)
     job = place.submit(read_scene, fields.question, fields.option)
-    events = service.narrate(job, Wishes(geojson=fields.geojson, pictures=fields.pictures), told)
-    return job, events if asked.request.store is not False else _forgotten(service, job, events)
-
-
-async def _forgotten(service: Service, job: Job, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-    """The events of a question whose answer is not kept."""
-    try:
-        async with aclosing(events):
-            async for name, data in events:
-                yield name, {**data, "files": {}} if name == "answer" else data
-    finally:
-        await asyncio.to_thread(service.kept.forget, job.id)
+    wishes = Wishes(geojson=fields.geojson, pictures=fields.pictures, keep=asked.request.store is not False)
+    return job, service.narrate(job, wishes, told)
 
 
 def _model_of(service: Service) -> Model:

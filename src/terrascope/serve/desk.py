@@ -67,6 +67,7 @@ class Job:
         self._error: BaseException | None = None
         self._unwanted: Refusal | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._rests_until = 0.0
         self._told: Iterator[Event | Answer] = iter(())
         self._began_at, self._has_text, self._was_drawing = self.submitted_at, False, False
 
@@ -255,8 +256,11 @@ class _Driver:
     """One thread that lets all questions under way go on in turns, a token of each at a time.
 
     A predictor that answers many at once does a step for all when the first is asked for its token, and has those of
-    the others ready. So no two threads wait for each other.
+    the others ready. So no two threads wait for each other. One whose step took long, as over a row of a large scene,
+    goes on when the others have had as much time: what they wrote meanwhile is told then.
     """
+
+    LONG_S = 0.25
 
     def __init__(self) -> None:
         self._coming: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -271,7 +275,21 @@ class _Driver:
         while True:
             while not jobs or not self._coming.empty():
                 jobs.append(self._coming.get())
-            jobs = [job for job in jobs if job._advance_by_token()]
+            now = time.monotonic()
+            ready = [job for job in jobs if job._rests_until <= now] or [min(jobs, key=lambda job: job._rests_until)]
+            jobs = [job for job in jobs if job not in ready or self._advance(job)]
+
+    def _advance(self, job: Job) -> bool:
+        began = time.monotonic()
+        try:
+            goes_on = job._advance_by_token()
+        except BaseException as error:
+            # Nothing may end the one thread that drives all.
+            job._end(error, "failed")
+            return False
+        now = time.monotonic()
+        job._rests_until = now + (now - began) if now - began > self.LONG_S else 0.0
+        return goes_on
 
 
 class Desk:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from terrascope.errors import SceneError
+from terrascope.errors import SceneError, TerraScopeError
 from terrascope.rasters.grids import check_box
-from terrascope.serve.refusals import Refusal
-from terrascope.serve.scenes import SceneFiles, resolve_path
+from terrascope.serve.desk import ReadScene
+from terrascope.serve.refusals import Refusal, refusal_of
+from terrascope.serve.scenes import SceneFiles, resolve_path, sample_scene
 from terrascope.serve.settings import MAX_QUESTION, ServeSettings
 from terrascope.serve.uploads import Form
+
+Told = Callable[[TerraScopeError], Refusal]
 
 FILE_FIELDS = ("optical", "sar")
 _LISTS = ("option", "optical_path", "sar_path", "date")
@@ -30,10 +33,12 @@ class AskFields(BaseModel):
 
     question: Line = Field(min_length=1, description="What to ask, in English.")
     option: list[Line] = Field([], max_length=5, description="2 to 5 options to choose from.")
-    optical_path: list[Line] = Field([], description="An image below the server's folder, once per date.")
-    sar_path: list[Line] = Field([], description="The same for SAR.")
+    optical_path: list[Line] = Field(
+        [], max_length=64, description="An image below the server's folder, one per date."
+    )
+    sar_path: list[Line] = Field([], max_length=64, description="The same for SAR.")
     sample: Literal["demo"] | None = Field(None, description="A scene that the package makes, instead of images.")
-    date: list[str] = Field([], description="YYYY-MM-DD, once per date.")
+    date: list[str] = Field([], max_length=64, description="YYYY-MM-DD, once per date.")
     sensor: str | None = Field(None, max_length=64, description="Sensor of the optical images.")
     sar_sensor: str | None = Field(None, max_length=64, description="Sensor of the SAR images.")
     gsd: float | None = Field(None, description="Size of a pixel in metres.")
@@ -84,6 +89,26 @@ def read_fields(texts: Mapping[str, Sequence[str]]) -> AskFields:
         if failure["type"] == "missing":
             raise Refusal(400, "missing_field", f"{name} is missing", name) from None
         raise Refusal(400, "malformed", f"{name}: {_in_words(failure['msg'])}", name) from None
+
+
+_READING = ("date", "sensor", "sar_sensor", "gsd", "nodata", "reference", "bbox")
+
+
+def scene_of(fields: AskFields, form: Form, settings: ServeSettings) -> tuple[ReadScene, Told]:
+    """What reads the scene of a question, and what makes sentences of its errors. Looks at files: for a thread.
+
+    Raises:
+        Refusal: there is none, a path is not allowed, or a sample was asked for in another way than it is.
+    """
+    if fields.sample is None:
+        files = scene_files(fields, form, settings)
+        return files.open, files.told
+    if form.num_files or fields.optical_path or fields.sar_path:
+        raise Refusal(400, "malformed", "give a sample or images, not both", "sample")
+    beside = next((name for name in _READING if getattr(fields, name) not in (None, [])), None)
+    if beside is not None:
+        raise Refusal(400, "malformed", f"a sample is taken as it is; leave out {beside}", beside)
+    return sample_scene(fields.sample), refusal_of
 
 
 def scene_files(fields: AskFields, form: Form, settings: ServeSettings) -> SceneFiles:

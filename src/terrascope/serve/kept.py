@@ -44,14 +44,22 @@ class KeptAnswers:
         self._lock = threading.Lock()
 
     def add(self, answer_id: str, answer: Answer, told: Mapping[str, Any]) -> None:
-        """Keep an answer and the reply that told of it."""
+        """Keep an answer and the reply that told of it.
+
+        Raises:
+            OSError: there is no room for it; nothing of it is left.
+        """
         if self._max_answers < 1:
             return
         kept = _Kept(folder=self._folder / answer_id, names=tuple(told["files"]))
-        kept.folder.mkdir()
-        with (kept.folder / "answer.pickle").open("wb") as file:
-            pickle.dump(slim(answer), file, protocol=pickle.HIGHEST_PROTOCOL)
-        (kept.folder / "reply.json").write_text(json.dumps(told, allow_nan=False), encoding="utf-8")
+        try:
+            kept.folder.mkdir()
+            with (kept.folder / "answer.pickle").open("wb") as file:
+                pickle.dump(slim(answer), file, protocol=pickle.HIGHEST_PROTOCOL)
+            (kept.folder / "reply.json").write_text(json.dumps(told, allow_nan=False), encoding="utf-8")
+        except OSError:
+            self._remove(kept)
+            raise
         with self._lock:
             self._kept[answer_id] = kept
         self._weigh(kept)

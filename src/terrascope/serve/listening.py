@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import threading
@@ -132,6 +133,10 @@ class _Server(uvicorn.Server):
     async def _drain(self) -> None:
         await self._desk.drain(self._drain_s)
         self.should_exit = True
+
+
+# What clients send is no news for the terminal of whoever runs the server.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def server_of(app: FastAPI, settings: ServeSettings) -> _Server:

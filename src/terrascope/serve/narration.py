@@ -27,10 +27,12 @@ Event = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What the reply should hold beside the answer: outlines, pictures of the scene and its masks."""
+    """What the reply should hold beside the answer: outlines, pictures of the scene and its masks. And whether the
+    answer is kept."""
 
     geojson: bool = False
     pictures: bool = False
+    keep: bool = True
 
 
 @dataclass(kw_only=True)

@@ -21,6 +21,7 @@ SAMPLES: Mapping[str, Callable[[], Scene]] = {"demo": demo_scene}
 _IN_MEMORY_PIXELS = 4_000_000
 """Rows x columns above which an image stays in its files: several scenes are open at once."""
 
+_MAX_BANDS = 64
 _MAX_ENTRIES = 20_000
 """Files and folders of a product that are looked at for links that lead elsewhere."""
 
@@ -93,9 +94,23 @@ def resolve_path(text: str, root: Path | None, field_name: str) -> Files:
     if root is None:
         raise Refusal(403, "no_paths", "this server reads no files of its own; upload the scene", field_name)
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if len(parts) > 1 and not (root / text).exists():
-        return [str(_below(part, root, field_name)) for part in parts]
+    if len(parts) > 1 and not _is_below(text, root):
+        if len(parts) > _MAX_BANDS:
+            raise Refusal(422, "scene", f"{len(parts)} files were named for one image; name its folder", field_name)
+        files = [_below(part, root, field_name, is_band=True) for part in parts]
+        return [str(file) for file in files]
     return str(_below(text, root, field_name))
+
+
+def _is_below(text: str, root: Path) -> bool:
+    """True if there is such a file, whose name may hold commas."""
+    if ".." in Path(text).parts or Path(text).is_absolute():
+        return False
+    try:
+        return (root / text).exists()
+    except (OSError, ValueError):
+        # Several long names are one that is too long.
+        return False
 
 
 def hide(scene: Scene, folders: Sequence[str]) -> Scene:
@@ -124,7 +139,7 @@ def without(text: str, folders: Sequence[str]) -> str:
     return text
 
 
-def _below(text: str, root: Path, field_name: str) -> Path:
+def _below(text: str, root: Path, field_name: str, *, is_band: bool = False) -> Path:
     outside = Refusal(403, "outside", "the path leads outside of the folder that this server reads", field_name)
     if is_remote(text) or "://" in text or text.startswith("/vsi"):
         raise Refusal(403, "outside", "addresses are not fetched; give a path below the server's folder", field_name)
@@ -138,6 +153,8 @@ def _below(text: str, root: Path, field_name: str) -> Path:
         if not path.exists():
             raise Refusal(422, "scene", f"{text[:200]}: no such file; paths begin at the server's folder", field_name)
         if path.is_dir():
+            if is_band:
+                raise Refusal(422, "scene", f"{text[:200]}: is a folder; name image files, or one folder", field_name)
             _check_entries(path, top, outside)
     except (OSError, RuntimeError):
         raise Refusal(422, "scene", f"{text[:200]}: cannot be opened", field_name) from None

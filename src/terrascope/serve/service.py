@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import tempfile
 import weakref
 from collections.abc import AsyncGenerator, Callable
@@ -22,6 +23,8 @@ from terrascope.serve.metrics import Metrics
 from terrascope.serve.narration import Event, Narration, Wishes
 from terrascope.serve.refusals import Refusal, refusal_of
 from terrascope.serve.settings import ServeSettings
+
+log = logging.getLogger("terrascope.serve")
 
 _FOLDER = ".terrascope-serve-"
 
@@ -97,12 +100,18 @@ class Service:
             wishes=wishes,
             folder=self.uploads,
             question=job.question,
-            is_kept=self.settings.keep_answers > 0,
+            is_kept=wishes.keep and self.settings.keep_answers > 0,
         )
 
     def _keep(self, narration: Narration, answer: Answer) -> dict[str, Any]:
         data = narration.reply(answer)
-        self.kept.add(narration.id, answer, data)
+        if narration.is_kept:
+            try:
+                self.kept.add(narration.id, answer, data)
+            except OSError as error:
+                # The answer itself is not lost with it.
+                log.warning("the answer %s is not kept: %s", narration.id, error)
+                data |= {"files": {}, "notes": [*data["notes"], "The server could not keep the files of this answer."]}
         return data
 
 

@@ -50,7 +50,7 @@ class ServeSettings:
     drain_s: float = 30.0
 
     def __post_init__(self) -> None:
-        """Raises ServeError: the root is no folder, or the token is too short to be a secret."""
+        """Raises ServeError: the root is no folder, or the token cannot stand in a header."""
         if self.root is not None and not self.root.is_dir():
             raise ServeError(f"{self.root}: is no folder; give the folder of the scenes with --root")
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip()):

@@ -221,6 +221,8 @@ function useSample() {
   images.useSample();
   if (!at("question").value) at("question").value = EXAMPLES[0][1];
   at("question").focus();
+  // Whoever types asks something else.
+  at("question").select();
 }
 
 // Files may be dropped anywhere; a browser that opened one instead would lose the page.
