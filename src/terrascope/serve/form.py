@@ -33,9 +33,7 @@ class AskFields(BaseModel):
 
     question: Line = Field(min_length=1, description="What to ask, in English.")
     option: list[Line] = Field([], max_length=5, description="2 to 5 options to choose from.")
-    optical_path: list[Line] = Field(
-        [], max_length=64, description="An image below the server's folder, one per date."
-    )
+    optical_path: list[Line] = Field([], max_length=64, description="An image below the server's folder, one per date.")
     sar_path: list[Line] = Field([], max_length=64, description="The same for SAR.")
     sample: Literal["demo"] | None = Field(None, description="A scene that the package makes, instead of images.")
     date: list[str] = Field([], max_length=64, description="YYYY-MM-DD, once per date.")
