@@ -27,6 +27,16 @@ def test_it_does_not_listen_to_the_world_without_a_token() -> None:
     )
 
 
+def test_without_its_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("terrascope.serve.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    code, said = run("--port", "0")
+    assert (code, said) == (
+        2, "error: serving needs fastapi, which is not installed: pip install 'terrascope-eo[serve]'\n"
+    )  # fmt: skip
+
+
 def test_replicas_are_of_ray() -> None:
     code, said = run("--replicas", "3")
     assert (code, said) == (2, "error: --replicas is for --engine ray; a model in this process is one\n")

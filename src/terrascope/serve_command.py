@@ -88,7 +88,13 @@ def serve(
             f"{host} can be reached from elsewhere: set a token in {TOKEN_VARIABLE}, or say --no-token to let "
             "everybody ask"
         )
-    from terrascope.serve.listening import address_of, listen, server_of
+    try:
+        from terrascope.serve.app import create_app
+        from terrascope.serve.listening import address_of, listen, server_of
+    except ImportError as error:
+        raise ServeError(
+            f"serving needs {error.name}, which is not installed: pip install 'terrascope-eo[serve]'"
+        ) from None
 
     socket = listen(settings)
     with ExitStack() as running:
@@ -104,8 +110,6 @@ def serve(
             else:
                 tell = partial(waiting.console.print, highlight=False, soft_wrap=True)
                 predictor = _load(answering, max_running, progress=waiting.advance, tell=tell)
-        from terrascope.serve.app import create_app
-
         server = server_of(create_app(predictor, settings), settings)
         typer.echo(f"listening on {address_of(socket)}", err=True)
         server.run(sockets=[socket])

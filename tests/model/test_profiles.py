@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,7 +138,9 @@ def documented() -> Iterator[tuple[str, list[str]]]:
     """Setting -> values for `paper` and `release`, as the table says."""
     path = Path(__file__).resolve().parents[2] / "docs" / "profiles.md"
     for line in path.read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
+        # In a table, code with a bar is written in HTML.
+        plain = [re.sub(r"<code>(.*?)</code>", r"`\1`", cell.strip()) for cell in line.strip("|").split("|")]
+        cells = [html.unescape(cell) for cell in plain]
         if re.fullmatch(r"`[a-z_]+`", cells[0]) and len(cells) == 5:
             yield cells[0].strip("`"), cells[1:3]
 
