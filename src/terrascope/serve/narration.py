@@ -16,9 +16,10 @@ from terrascope.predictor import Answer, Drew, GroundedStep, Looked, Wrote
 from terrascope.rasters.lonlat import LonLat, bbox
 from terrascope.rasters.named_mask import NamedMask
 from terrascope.rasters.vectors import write_masks_geojson
+from terrascope.report import color
 from terrascope.scene import Scene
 from terrascope.serve.desk import JobEvent, Opened, Queued
-from terrascope.serve.pictures import color_of, layer_of, pictures_of
+from terrascope.serve.pictures import layer_of, pictures_of
 from terrascope.trace import SEG
 
 Event = tuple[str, dict[str, Any]]
@@ -78,7 +79,7 @@ class Narration:
         # The masks of the stream are drawn once; the final ones may be others where an option had to be chosen.
         is_told = len(self._layers) == len(masks)
         for number, (step, mask) in enumerate(zip(told["steps"], masks, strict=True)):
-            step["color"] = color_of(mask)
+            step["color"] = color(mask)
             if self.wishes.pictures:
                 same = is_told and self._steps[number].mask is answer.steps[number].mask
                 step["picture"] = self._layers[number] if same else layer_of(mask)
@@ -125,7 +126,7 @@ class Narration:
             "area_m2": step.measurement.area_m2,
             "num_objects": step.measurement.num_objects,
             "position": step.measurement.position,
-            "color": color_of(named),
+            "color": color(named),
         }
         if self.wishes.pictures:
             told["picture"] = layer_of(named)

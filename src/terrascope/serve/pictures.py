@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from terrascope.rasters.named_mask import NamedMask
 from terrascope.rasters.overlay import BLIND, to_bytes
 from terrascope.rasters.sensors import render, shown_overview
 from terrascope.reduction import reduced_size
+from terrascope.report import data_uri, layer
 from terrascope.scene import OVERVIEW_SIDE, Observation, Scene
 
 SIDE = 1024
@@ -35,15 +33,7 @@ def pictures_of(scene: Scene) -> list[dict[str, Any]]:
 
 def layer_of(mask: NamedMask) -> str:
     """A mask in its colour on transparent ground, at the size of the pictures."""
-    small = mask.reduced(_size(mask.mask.shape))
-    layer = Image.fromarray(small.inside.astype(np.uint8)).convert("P")
-    layer.putpalette([0, 0, 0, *mask.color])
-    return _data_uri(layer, "PNG", transparency=0, bits=1, optimize=True)
-
-
-def color_of(mask: NamedMask) -> str:
-    """`#rrggbb`."""
-    return "#{:02x}{:02x}{:02x}".format(*mask.color)
+    return layer(mask.reduced(_size(mask.mask.shape)))
 
 
 def _size(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -69,11 +59,5 @@ def _picture(number: int, observation: Observation, several: bool) -> dict[str, 
         "label": " · ".join([*parts, _NAMES[observation.modality]]),
         "width": width,
         "height": height,
-        "data": _data_uri(image, "PNG") if is_small else _data_uri(image, "WEBP", quality=_QUALITY),
+        "data": data_uri(image, "PNG") if is_small else data_uri(image, "WEBP", quality=_QUALITY),
     }
-
-
-def _data_uri(image: Image.Image, kind: str, **options: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format=kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
