@@ -1,4 +1,4 @@
-"""The desk: questions wait in line, are answered in threads of their own, and tell of themselves as they are."""
+"""The desk: questions wait in line, are answered in turns, and tell of themselves as they are."""
 
 from __future__ import annotations
 
@@ -49,7 +49,6 @@ class Job:
 
     Attributes:
         id: a random name, under which the answer is kept.
-        text: what was written so far.
     """
 
     def __init__(self, desk: Desk, read_scene: ReadScene, question: str, options: Sequence[str]) -> None:
@@ -120,7 +119,7 @@ class Job:
             self._desk._drop(self)
 
     # -----------------------------------------------------------------------------------------------------------------
-    # In the thread of the question.
+    # In the thread of the question, and from there on in the driver's, where there is one.
 
     def _work(self) -> None:
         """Read the scene; the reasoning goes on in the driver's thread, where there is one, else in this one."""

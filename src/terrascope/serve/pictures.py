@@ -4,31 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from PIL import Image
-
 from terrascope.rasters.named_mask import NamedMask
-from terrascope.rasters.overlay import BLIND, to_bytes
-from terrascope.rasters.sensors import render, shown_overview
 from terrascope.reduction import reduced_size
-from terrascope.report import data_uri, layer
-from terrascope.scene import OVERVIEW_SIDE, Observation, Scene
+from terrascope.report import Picture, data_uri, drawn, is_small, label, layer, take_pictures
+from terrascope.scene import OVERVIEW_SIDE, Scene
 
 SIDE = 1024
 """Longest side of a picture, in pixels."""
 
-_WITHOUT_LOSS_SIDE = 320
 _QUALITY = 85
-_NAMES = {"optical": "optical", "sar": "SAR"}
 
 
 def pictures_of(scene: Scene) -> list[dict[str, Any]]:
     """One picture for every image of a scene, in order: optical before SAR at each date."""
-    several = len(scene.pairs) > 1
-    return [
-        _picture(number, observation, several)
-        for number, pair in enumerate(scene.pairs, 1)
-        for observation in pair.observations
-    ]
+    pictures = take_pictures(scene, SIDE)
+    return [{**_shown(picture), "label": label(picture, pictures)} for picture in pictures]
 
 
 def layer_of(mask: NamedMask) -> str:
@@ -42,22 +32,14 @@ def _size(shape: tuple[int, ...]) -> tuple[int, int]:
     return reduced_size(reduced_size((height, width), OVERVIEW_SIDE), SIDE)
 
 
-def _picture(number: int, observation: Observation, several: bool) -> dict[str, Any]:
-    small = shown_overview(observation, SIDE)
-    pixels = to_bytes(render(small))
-    pixels[~small.valid] = BLIND
-    height, width = small.shape
-    date = observation.date.isoformat() if observation.date else None
-    parts = [f"Image {number}"] if several else []
-    parts += [date] if date else []
-    image = Image.fromarray(pixels)
-    is_small = max(height, width) <= _WITHOUT_LOSS_SIDE
+def _shown(picture: Picture) -> dict[str, Any]:
+    height, width = picture.valid.shape
+    image = drawn(picture)
     return {
-        "image": number,
-        "modality": observation.modality,
-        "date": date,
-        "label": " · ".join([*parts, _NAMES[observation.modality]]),
+        "image": picture.image,
+        "modality": picture.modality,
+        "date": picture.date.isoformat() if picture.date else None,
         "width": width,
         "height": height,
-        "data": data_uri(image, "PNG") if is_small else data_uri(image, "WEBP", quality=_QUALITY),
+        "data": data_uri(image, "PNG") if is_small(picture) else data_uri(image, "WEBP", quality=_QUALITY),
     }

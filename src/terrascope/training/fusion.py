@@ -1,7 +1,7 @@
 """The fusion of optical and SAR mask logits, fitted alone.
 
 It has 65 numbers. Beside a whole mask decoder, at the decoder's rate, some hundred steps barely move them; alone, on
-logits that are computed once, they are fitted in seconds.
+logits that are computed once, many steps cost little.
 """
 
 from __future__ import annotations
