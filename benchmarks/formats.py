@@ -19,9 +19,9 @@ from alone import cpu_name
 from rich.console import Console
 from rich.table import Table
 
+from terrascope.answer import Answer
 from terrascope.masks import iou
 from terrascope.model import TerraScope
-from terrascope.predictor import Answer
 from terrascope.scene import Scene
 from terrascope.sources.generated import FIRST_SEED
 from terrascope.sources.synthetic import make_sample

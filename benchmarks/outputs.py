@@ -24,8 +24,8 @@ from geometry import draw_masks
 from pyproj import CRS
 
 from terrascope import answer_files
+from terrascope.answer import Answer, Grounding
 from terrascope.georeference import Georeference
-from terrascope.predictor import Answer, Grounding
 from terrascope.rasters.named_mask import NamedMask
 from terrascope.rasters.outlines import trace_outline
 from terrascope.rasters.vectors import write_masks_geojson, write_masks_parquet

@@ -17,9 +17,9 @@ import numpy as np
 from alone import cpu_name
 from scipy import ndimage
 
+from terrascope.answer import Answer, Grounding
 from terrascope.bench.items import Item
 from terrascope.bench.run import run
-from terrascope.predictor import Answer, Grounding
 from terrascope.sample import Sample, SampleImage
 from terrascope.scene import Observation, Scene
 

@@ -2,11 +2,13 @@
 
     python benchmarks/serving.py
     python benchmarks/serving.py --load 10
+    python benchmarks/serving.py --again --scenes 8
 
 `terrascope serve` is started on a free port of this machine, and asked by 1, 4 and 16 clients at once, who upload their
-scene with every question. In turns with them, `TerraScope.ask_many` answers the same questions in this process, as many
-at once, each from its file. With --load, more clients ask than the server takes, for so many minutes; some go away in
-the middle of an answer. benchmarks/README.md says what the figures mean. Linux.
+scene with every question, which the server is told not to remember. In turns with them, `TerraScope.ask_many` answers
+the same questions in this process, as many at once, each from its file. With --load, more clients ask than the server
+takes, for so many minutes; some go away in the middle of an answer. With --again, one client asks the same of a scene
+twice, which it uploads again. benchmarks/README.md says what the figures mean. Linux.
 """
 
 from __future__ import annotations
@@ -159,6 +161,18 @@ async def ask(client: httpx.AsyncClient, asked: Asked) -> Reply:
     )  # fmt: skip
 
 
+async def follow(client: httpx.AsyncClient, asked: Asked) -> tuple[float, float]:
+    """Upload a scene and follow the answer. Seconds until its first text, and until it is there."""
+    begun, first = time.perf_counter(), math.nan
+    told = {**fields(asked), "stream": "true"}
+    async with client.stream("POST", "/v1/ask", data=told, files=[("optical", upload(asked))]) as reply:
+        async for line in reply.aiter_lines():
+            if line == "event: text" and math.isnan(first):
+                first = time.perf_counter() - begun
+            assert line != "event: error", await anext(reply.aiter_lines())
+    return first, time.perf_counter() - begun
+
+
 async def ask_and_leave(client: httpx.AsyncClient, asked: Asked) -> int:
     """Follow an answer up to its first text, and go away. The status."""
     told = {**fields(asked), "stream": "true"}
@@ -201,7 +215,8 @@ async def ask_all(address: str, asks: Sequence[Asked], num_clients: int) -> list
 def ask_engine(model: TerraScope, asks: Sequence[Asked], rows: int) -> list[Any]:
     """The same without a server: as many questions at once, each of a scene that is opened for it."""
     from terrascope import Scene
-    from terrascope.predictor import Answer, Ask
+    from terrascope.answer import Answer
+    from terrascope.predictor import Ask
 
     model.engine.max_rows = rows
     opened = (Ask(scene=Scene.open(optical=[str(one.path)], sensor=one.sensor), question=one.question) for one in asks)
@@ -271,7 +286,9 @@ def measure(arguments: argparse.Namespace, model: TerraScope, asks: Sequence[Ask
     """The figures of every number of clients, printed as they come."""
     lines = {}
     expected = dict(zip(asks, ask_engine(model, asks, max(arguments.clients)), strict=True))
-    with server(arguments.model, arguments.device, "--max-running", str(max(arguments.clients))) as (address, process):
+    # The engine alone does not remember scenes either.
+    options = ("--max-running", str(max(arguments.clients)), "--remember-scenes", "0")
+    with server(arguments.model, arguments.device, *options) as (address, process):
         asyncio.run(ask_all(address, asks, max(arguments.clients)))  # warm, as the engine is
         for num_clients in arguments.clients:
             turns = [turn(address, process, model, asks, num_clients) for _ in range(arguments.repeats)]
@@ -327,6 +344,34 @@ def describe(num_clients: int, m: dict[str, Any]) -> str:
     )
 
 
+def measure_again(arguments: argparse.Namespace, asks: Sequence[Asked]) -> dict[str, Any]:
+    """Seconds of a question about a scene that is new to the server, and of the same about the same scene."""
+    first, again = list[tuple[float, float]](), list[tuple[float, float]]()
+
+    async def work(address: str) -> str:
+        async with client_of(address, 1) as client:
+            # Warm: the last scene, which is forgotten before its turn.
+            await follow(client, asks[-1])
+            for _ in range(arguments.repeats):
+                for asked in asks:
+                    first.append(await follow(client, asked))
+                    again.append(await follow(client, asked))
+            return (await client.get("/metrics")).text
+
+    with server(arguments.model, arguments.device, "--remember-scenes", "2") as (address, _):
+        counted = asyncio.run(work(address))
+    assert f'terrascope_scenes_total{{origin="remembered"}} {float(len(again))}' in counted, counted
+    told = {
+        f"{turn}_{what}_s": statistics.median(seconds[number] for seconds in turns)
+        for turn, turns in (("first", first), ("again", again))
+        for number, what in enumerate(("text", "answer"))
+    }
+    print("| question about a scene | first text, ms | answer, ms |\n|---|---|---|")
+    for turn in ("first", "again"):
+        print(f"| {turn} | {1000 * told[f'{turn}_text_s']:.0f} | {1000 * told[f'{turn}_answer_s']:.0f} |")
+    return told
+
+
 def check_load(arguments: argparse.Namespace, model: TerraScope, asks: Sequence[Asked]) -> dict[str, Any]:
     """What an overloaded server did, after asserting what it must do."""
     expected = dict(zip(asks, ask_engine(model, asks, 1), strict=True))
@@ -374,6 +419,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="pixels a side")
     parser.add_argument("--repeats", type=int, default=3, help="turns")
     parser.add_argument("--load", type=float, metavar="MINUTES", help="overload the server instead, so long")
+    parser.add_argument("--again", action="store_true", help="ask the same of each scene twice instead")
     parser.add_argument("--queue", type=int, default=16, help="with --load: places of the queue")
     parser.add_argument("--out", type=Path, help="also write the numbers there as JSON")
     arguments = parser.parse_args()
@@ -395,7 +441,9 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         asks = make_asks(Path(folder), arguments.scenes, arguments.size, arguments.questions)
-        if arguments.load is None:
+        if arguments.again:
+            measured = measure_again(arguments, asks[: arguments.scenes])
+        elif arguments.load is None:
             print(HEAD)
             measured = measure(arguments, model, asks)
         else:

@@ -12,9 +12,9 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_origin
 
+from terrascope.answer import Answer, Grounding
 from terrascope.errors import QuestionError
 from terrascope.georeference import Georeference
-from terrascope.predictor import Answer, Grounding
 from terrascope.question import check_question
 from terrascope.scene import Observation, Scene
 

@@ -17,9 +17,9 @@ from affine import Affine
 from geopandas.testing import assert_geodataframe_equal
 from pyproj import CRS
 
+from terrascope.answer import Answer
 from terrascope.errors import OutputError
 from terrascope.georeference import Georeference
-from terrascope.predictor import Answer
 from terrascope.rasters.read import open_scene
 from terrascope.scene import Pair, Scene
 from tests.oracle import HEIGHT, TREE, WATER, WIDTH, Oracle, ground, make_scene, write_picture

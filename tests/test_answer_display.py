@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from terrascope.answer import Answer, Grounding
 from terrascope.georeference import Georeference
-from terrascope.predictor import Answer, Grounding
 from terrascope.scene import Observation, Pair, Scene
 from tests.oracle import HEIGHT, TREE, WATER, WIDTH, Oracle, ground, make_scene
 from tests.test_report import EVIL, Page, pixels, two_dates

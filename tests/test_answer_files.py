@@ -19,8 +19,8 @@ from pystac.validation import JsonSchemaSTACValidator
 from rasterio.transform import from_origin
 from rio_cogeo.cogeo import cog_validate
 
+from terrascope.answer import Answer
 from terrascope.answer_files import FILES
-from terrascope.predictor import Answer
 from terrascope.rasters.read import open_scene
 from terrascope.scene import Observation, Scene
 from tests.oracle import HEIGHT, TREE, WATER, WIDTH, Oracle, ground, make_scene, write_picture

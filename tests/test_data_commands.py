@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from endpoint import KEY, FakeServer, Scripted, fails, says, served
 from terrascope import data_commands
+from terrascope.answer import Answer
 from terrascope.data_commands import building
 from terrascope.landcover import TERRASCOPE
 from terrascope.llm import server
-from terrascope.predictor import Answer
 from terrascope.sample import Sample
 from terrascope.scene import Scene
 from terrascope.sources.generated import Generated

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from terrascope.predictor import Answer
+from terrascope.answer import Answer
 from terrascope.scene import Pair, Scene
 from tests.oracle import TREE, WATER, WIDTH, Oracle, ground, make_scene
 

@@ -3,14 +3,22 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
-from serve.told import events_of, fields
+from serve.told import TOKEN, StreamingOracle, events_of, fields
+from terrascope import serve_command
 from terrascope.cli import app
+from terrascope.errors import ServeError
+from terrascope.serve import app as application
+from terrascope.serve import ray_app
+from terrascope.serve.settings import ServeSettings
 
 
 def run(*arguments: str, token: str | None = None) -> tuple[int, str]:
@@ -43,7 +51,7 @@ def test_replicas_are_of_ray() -> None:
 
 
 def test_a_token_and_no_token_do_not_go_together() -> None:
-    code, said = run("--no-token", token="s3cret")
+    code, said = run("--no-token", token=TOKEN)
     assert code == 2 and "--no-token" in said and "TERRASCOPE_TOKEN" in said
 
 
@@ -60,10 +68,60 @@ def test_a_root_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     assert code == 2 and "--root" in said and said.count("\n") == 1
 
 
-@pytest.mark.parametrize("token", ["ä", "a\nb", " "])
-def test_a_token_that_no_header_can_hold_is_refused(token: str) -> None:
-    code, said = run("--token", token)
-    assert code == 2 and "token" in said and said.count("\n") == 1
+REFUSED_TOKEN = (
+    "error: the token must be 16 or more printable ASCII characters without spaces around them, such as those of: "
+    "openssl rand -hex 32\n"
+)
+
+
+@pytest.mark.parametrize("token", ["a", TOKEN[:-1], 2 * TOKEN + "ä", TOKEN + "\n" + TOKEN, TOKEN + " ", 16 * " "])
+def test_a_token_that_is_soon_guessed_or_that_no_header_can_hold_is_refused(token: str) -> None:
+    assert run("--token", token) == run(token=token) == (2, REFUSED_TOKEN)
+
+
+def test_an_empty_token_is_not_taken_for_none() -> None:
+    assert run("--token", "") == run("--token", "", token=TOKEN) == (2, REFUSED_TOKEN)
+
+
+def test_the_help_says_how_long_a_token_is() -> None:
+    code, said = run("--help")
+    assert code == 0 and "16 characters" in " ".join(said.replace("│", " ").split())
+
+
+def test_replicas_are_waited_for_by_a_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of the server that is started: with Ray there is room for all replicas, and nobody takes turns."""
+    started: list[ServeSettings] = []
+
+    @contextmanager
+    def on_ray(*_: object, **__: object) -> Iterator[StreamingOracle]:
+        yield StreamingOracle()
+
+    def create_app(_: object, settings: ServeSettings) -> None:
+        started.append(settings)
+        raise ServeError("started")
+
+    monkeypatch.setattr(ray_app, "on_ray", on_ray)
+    monkeypatch.setattr(application, "create_app", create_app)
+    monkeypatch.setattr(serve_command, "_load", lambda *_, **__: StreamingOracle())
+    assert run("--port", "0", "--engine", "ray", "--replicas", "3", "--max-running", "4") == (2, "error: started\n")
+    assert run("--port", "0", "--max-running", "4") == (2, "error: started\n")
+    assert [(settings.in_turns, settings.max_running) for settings in started] == [(False, 12), (True, 4)]
+
+
+def test_the_model_keeps_as_many_scenes_encoded_as_the_server_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SimpleNamespace(engine=SimpleNamespace(max_rows=0), encoded=SimpleNamespace(max_scenes=0))
+    started: list[ServeSettings] = []
+
+    def create_app(_: object, settings: ServeSettings) -> None:
+        started.append(settings)
+        raise ServeError("started")
+
+    monkeypatch.setattr("terrascope.model.TerraScope.from_pretrained", lambda **_: model)
+    monkeypatch.setattr(application, "create_app", create_app)
+    given = ("--max-running", "3", "--remember-scenes", "7", "--remember-mb", "11")
+    assert run("--port", "0", *given) == (2, "error: started\n")
+    assert (model.engine.max_rows, model.encoded.max_scenes) == (3, 7)
+    assert (started[0].remember_scenes, started[0].remember_mb) == (7, 11)
 
 
 @pytest.mark.weights

@@ -6,9 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from terrascope.answer import Answer
     from terrascope.errors import TerraScopeError
     from terrascope.model import TerraScope
-    from terrascope.predictor import Answer, Predictor
+    from terrascope.predictor import Predictor
     from terrascope.scene import Observation, Scene
 
 __version__ = "0.1.0"
@@ -16,7 +17,7 @@ __version__ = "0.1.0"
 __all__ = ["Answer", "Observation", "Predictor", "Scene", "TerraScope", "TerraScopeError", "__version__"]
 
 _HOMES = {
-    "Answer": "terrascope.predictor",
+    "Answer": "terrascope.answer",
     "Observation": "terrascope.scene",
     "Predictor": "terrascope.predictor",
     "Scene": "terrascope.scene",

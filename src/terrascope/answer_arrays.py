@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import geopandas
     import xarray
 
-    from terrascope.predictor import Answer
+    from terrascope.answer import Answer
 
 _COORDINATES: dict[str, tuple[str, dict[str, str]]] = {
     "name": ("str", {"long_name": "what the step says, short"}),

@@ -32,7 +32,7 @@ from terrascope.report import (
 )
 
 if TYPE_CHECKING:
-    from terrascope.predictor import Answer
+    from terrascope.answer import Answer
 
 _PICTURE_SIDE = 640
 """Longest side, in pixels, of a picture."""

@@ -31,7 +31,7 @@ from terrascope.report import first_of_pairs, take_pictures, write_report
 from terrascope.scene import Scene
 
 if TYPE_CHECKING:
-    from terrascope.predictor import Answer, GroundedStep
+    from terrascope.answer import Answer, GroundedStep
 
 
 @dataclass(frozen=True, kw_only=True)

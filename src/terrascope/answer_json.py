@@ -10,7 +10,7 @@ from terrascope.masks import encode_rle
 from terrascope.scene import Observation, Scene
 
 if TYPE_CHECKING:
-    from terrascope.predictor import Answer, GroundedStep
+    from terrascope.answer import Answer, GroundedStep
 
 SCHEMA = "terrascope-answer/1"
 

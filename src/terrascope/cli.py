@@ -27,8 +27,8 @@ from terrascope.errors import ModelError, SceneError
 from terrascope.usage import end_command
 
 if TYPE_CHECKING:
+    from terrascope.answer import Answer
     from terrascope.model import TerraScope
-    from terrascope.predictor import Answer
     from terrascope.scene import Scene
 
     Use = Callable[[TerraScope, dict[str, Any]], Answer]

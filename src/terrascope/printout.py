@@ -15,7 +15,7 @@ from terrascope.quantities import format_area, format_coverage, format_distance,
 from terrascope.question import LETTERS
 
 if TYPE_CHECKING:
-    from terrascope.predictor import Answer, GroundedStep
+    from terrascope.answer import Answer, GroundedStep
     from terrascope.scene import Scene
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from terrascope.answer import Answer
 from terrascope.batch.manifest import read_manifest
 from terrascope.batch.plan import Plan
-from terrascope.predictor import Answer
 from terrascope.scene import Scene
 from tests.oracle import Oracle, write_picture
 

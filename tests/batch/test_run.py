@@ -27,6 +27,7 @@ from pyarrow import parquet
 from pystac.validation import JsonSchemaSTACValidator
 from rio_cogeo.cogeo import cog_validate
 
+from terrascope.answer import Answer
 from terrascope.batch.asking import ask_scenes
 from terrascope.batch.folder import ABOUT, JOURNAL, SCENES
 from terrascope.batch.manifest import read_manifest
@@ -34,7 +35,7 @@ from terrascope.batch.plan import AskedQuestion, AskedScene, Plan
 from terrascope.batch.plan import make_plan as plan_of
 from terrascope.batch.run import BatchReport, run
 from terrascope.errors import ModelError, OutputError, TerraScopeError
-from terrascope.predictor import Answer, Ask
+from terrascope.predictor import Ask
 from terrascope.scene import Scene
 from tests.batch.made_manifests import NUM_ROWS, ROWS, WATER, Slow, make_plan, write_manifest
 from tests.oracle import TREE, Oracle, make_scene

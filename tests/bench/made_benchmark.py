@@ -9,11 +9,11 @@ from functools import cached_property
 
 import numpy as np
 
+from terrascope.answer import Answer, Grounding
 from terrascope.bench.items import Item
 from terrascope.bench.recipe import TASKS
 from terrascope.errors import QuestionError
 from terrascope.georeference import Georeference
-from terrascope.predictor import Answer, Grounding
 from terrascope.sample import Sample
 from terrascope.scene import Observation, Pair, Scene
 from terrascope.tasks.question import free_question, pose

@@ -17,6 +17,7 @@ import pytest
 from filelock import FileLock
 
 from terrascope import masks
+from terrascope.answer import Answer
 from terrascope.bench.foreign import answer_in_words
 from terrascope.bench.items import Item
 from terrascope.bench.parsing import RULES
@@ -35,7 +36,7 @@ from terrascope.errors import (
     TerraScopeError,
 )
 from terrascope.llm import NoReply
-from terrascope.predictor import Answer, Ask, ManyPredictor
+from terrascope.predictor import Ask, ManyPredictor
 from terrascope.scene import Scene
 from terrascope.sources.chips import ChipError
 from tests.bench.made_benchmark import WATER, MadeBenchmark, Scripted, make_benchmark

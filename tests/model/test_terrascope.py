@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from terrascope.answer import Answer
 from terrascope.errors import ModelError, QuestionError, ScaleError, SceneError, TerraScopeError
+from terrascope.events import Drew, Wrote
 from terrascope.georeference import Georeference
 from terrascope.model.answers import FINISH_NOTES, choose_nearest
 from terrascope.model.engine import engine as engines
@@ -21,7 +25,7 @@ from terrascope.model.engine.passes import Piece
 from terrascope.model.generation import GenerationSettings, Reasoning
 from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.terrascope import TerraScope
-from terrascope.predictor import Answer, Ask, Drew, ManyPredictor, StreamingPredictor, Wrote
+from terrascope.predictor import Ask, ManyPredictor, StreamingPredictor
 from terrascope.scene import Scene
 from terrascope.sources.synthetic import make_sample
 from tests.model.conftest import Loaded, make_exact, make_tiny
@@ -474,6 +478,108 @@ class TestStream:
         assert isinstance(next(events), Wrote)
         with pytest.raises(ModelError, match="memory ran out on cpu"):
             list(events)
+
+
+class TestScenesThatStayEncoded:
+    @pytest.fixture
+    def seen(self, drawing: TerraScope, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Numbers of images that the mask encoder saw, a call each."""
+        seen: list[int] = []
+        plain = drawing.model.encode_for_masks
+        monkeypatch.setattr(
+            drawing.model, "encode_for_masks", lambda images: (seen.append(len(images)), plain(images))[1]
+        )
+        return seen
+
+    @pytest.fixture
+    def keeping(self, drawing: TerraScope) -> TerraScope:
+        front = TerraScope(drawing.model, drawing.processor, "tiny")
+        front.encoded.max_scenes = 2
+        return front
+
+    def test_a_later_question_about_the_same_scene_is_answered_as_the_first_would_be(
+        self, keeping: TerraScope, drawing: TerraScope, one_date: Scene, large: Scene, seen: list[int]
+    ) -> None:
+        for scene in (one_date, large):
+            expected = [drawing.ask(scene, question, settings=SHORT) for question in QUESTIONS]
+            seen.clear()
+            answers = [list(keeping.stream(scene, question, settings=SHORT))[-1] for question in QUESTIONS]
+            for answer, one in zip(answers, expected, strict=True):
+                check_same(answer, one)
+            # The views of a large scene go through the encoder as well, several at once.
+            assert seen.count(2) == 1 and (len(seen) == 1) == (scene is one_date)
+
+    def test_none_do_unless_that_is_wanted(self, drawing: TerraScope, one_date: Scene, seen: list[int]) -> None:
+        for _ in range(2):
+            drawing.ask(one_date, QUESTIONS[0], settings=SHORT)
+        assert seen == [2, 2]
+
+    def test_the_one_that_was_asked_about_longest_ago_goes_first(
+        self, keeping: TerraScope, one_date: Scene, seen: list[int]
+    ) -> None:
+        first, second, third = (replace(one_date, notes=(name,)) for name in "abc")
+        for scene in (first, second, first, third, first, second):
+            keeping.ask(scene, QUESTIONS[0], settings=SHORT)
+        # a, b, (a), c in the place of b, (a), b
+        assert seen == [2, 2, 2, 2]
+
+    def test_they_go_with_the_scene_itself_and_so_does_what_the_engine_keeps(
+        self, keeping: TerraScope, one_date: Scene, seen: list[int]
+    ) -> None:
+        scene = replace(one_date, notes=("its own",))
+        keeping.engine, language = watched(keeping.model)
+        list(keeping.stream(scene, QUESTIONS[0], settings=SHORT))
+        gc.collect()
+        assert keeping.encoded.find(scene) is not None and language.num_prefixes == 1
+        gone = weakref.ref(scene)
+        del scene
+        gc.collect()
+        assert gone() is None and language.num_prefixes == 0
+
+    def test_where_memory_runs_out_they_are_let_go_of_for_good_and_nothing_else_suffers(
+        self, keeping: TerraScope, drawing: TerraScope, one_date: Scene, seen: list[int]
+    ) -> None:
+        expected = drawing.ask(one_date, QUESTIONS[1], settings=SHORT)
+        failures = [True]
+        told: list[str] = []
+
+        def run_out(pieces: Sequence[Piece]) -> None:
+            if len(language.fed) > 5 and failures:
+                failures.pop()
+                raise out_of_memory()
+
+        keeping.engine, language = watched(keeping.model, run_out, make_room=keeping.encoded.give_up, tell=told.append)
+        num_rows = keeping.engine.max_rows
+        check_same(keeping.ask(one_date, QUESTIONS[1], settings=SHORT), expected)
+        assert keeping.encoded.max_scenes == 0 and keeping.encoded.find(one_date) is None
+        assert keeping.engine.max_rows == num_rows
+        assert told == ["Memory ran out; from now on no scene stays encoded from one question to the next."]
+
+    @pytest.mark.parametrize("fails", ["encode_for_masks", "encode_tiles"])
+    def test_a_scene_that_finds_no_room_beside_them_is_encoded_without_them(
+        self, keeping: TerraScope, drawing: TerraScope, one_date: Scene, monkeypatch: pytest.MonkeyPatch, fails: str
+    ) -> None:
+        expected = drawing.ask(one_date, QUESTIONS[1], settings=SHORT)
+        other = replace(one_date, notes=("another",))
+        keeping.ask(other, QUESTIONS[1], settings=SHORT)
+        plain = getattr(keeping.model, fails)
+
+        def encode(pixels: torch.Tensor) -> Any:
+            if keeping.encoded.find(other) is not None:
+                raise out_of_memory()
+            return plain(pixels)
+
+        monkeypatch.setattr(keeping.model, fails, encode)
+        check_same(keeping.ask(one_date, QUESTIONS[1], settings=SHORT), expected)
+
+    def test_memory_that_runs_out_again_is_a_sentence(self, keeping: TerraScope, one_date: Scene) -> None:
+        def run_out(pieces: Sequence[Piece]) -> None:
+            if len(language.fed) > 5:
+                raise out_of_memory()
+
+        keeping.engine, language = watched(keeping.model, run_out, make_room=keeping.encoded.give_up)
+        with pytest.raises(ModelError, match="memory ran out on cpu"):
+            keeping.ask(one_date, QUESTIONS[0], settings=SHORT)
 
 
 def test_classes_are_segmented_together_as_one_by_one(two_dates) -> None:  # type: ignore[no-untyped-def]

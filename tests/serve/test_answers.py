@@ -15,8 +15,8 @@ from fastapi.testclient import TestClient
 
 from oracle import Oracle, ground, make_scene, write_picture
 from serve.told import fields
+from terrascope.answer import Answer
 from terrascope.answer_files import FILES
-from terrascope.predictor import Answer
 from terrascope.rasters.read import open_scene
 from terrascope.scene import Scene
 from terrascope.serve.slim import slim

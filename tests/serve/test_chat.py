@@ -20,9 +20,10 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from oracle import TREE, WATER, write_picture
 from serve.test_openapi import always_up
-from serve.told import StreamingOracle
+from serve.told import TOKEN, StreamingOracle
+from terrascope.answer import Answer
+from terrascope.events import Event
 from terrascope.masks import decode_rle
-from terrascope.predictor import Answer, Event
 from terrascope.serve.app import create_app
 from terrascope.serve.chat_telling import Completion, reasoning_in
 from terrascope.serve.settings import ServeSettings
@@ -273,8 +274,8 @@ def test_limits_are_those_of_uploads(oracle: StreamingOracle, address: str) -> N
     status, code, _, message = refused(serve(oracle, max_running=0, max_queue=0), messages=asking(address))
     assert (status, code) == (503, "queue_full") and "0 places" in message
     with pytest.raises(openai.AuthenticationError):
-        complete(serve(oracle, token="secret"), messages=asking(address))
-    assert complete(serve(oracle, token="secret"), key="secret", messages=asking(address)).choices
+        complete(serve(oracle, token=TOKEN), messages=asking(address))
+    assert complete(serve(oracle, token=TOKEN), key=TOKEN, messages=asking(address)).choices
 
 
 def test_a_defect_is_not_told_to_strangers(address: str) -> None:

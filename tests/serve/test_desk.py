@@ -10,9 +10,11 @@ import pytest
 
 from oracle import make_scene
 from serve.told import StreamingOracle
+from terrascope.answer import Answer
 from terrascope.errors import SceneError
-from terrascope.predictor import Answer, Drew, Wrote
-from terrascope.serve.desk import Desk, Opened, Queued
+from terrascope.events import Drew, Wrote
+from terrascope.serve.desk import Desk
+from terrascope.serve.job import Opened, Queued
 from terrascope.serve.metrics import Metrics
 from terrascope.serve.refusals import Refusal
 

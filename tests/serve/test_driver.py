@@ -10,11 +10,14 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from oracle import Oracle, ground, make_scene
-from terrascope.predictor import Answer, Drew, Event, Looked, Wrote
+from terrascope.answer import Answer
+from terrascope.events import Drew, Event, Looked, Wrote
 from terrascope.scene import Scene
-from terrascope.serve import desk as desk_module
+from terrascope.serve import driver
 from terrascope.serve.desk import Desk
 from terrascope.serve.metrics import Metrics
+from terrascope.serve.service import Service
+from terrascope.serve.settings import ServeSettings
 
 
 class Batching:
@@ -126,7 +129,7 @@ class Slow:
 
 def test_a_large_scene_lets_the_others_have_as_much_time_as_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(desk_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(driver.time, "monotonic", lambda: clock[0])
     predictor = Slow(clock)
 
     async def test() -> list[str]:
@@ -143,7 +146,35 @@ def test_a_large_scene_lets_the_others_have_as_much_time_as_it_took(monkeypatch:
     assert predictor.told[-2:] == ["large", "large"]
 
 
-def test_a_defect_in_one_question_does_not_end_the_others() -> None:
+class Elsewhere:
+    """Waits for its events in another process, and there for two questions to be asked: a barrier stands for it."""
+
+    name = "elsewhere"
+
+    def __init__(self) -> None:
+        self.both_here = threading.Barrier(2)
+
+    def stream(self, scene: Scene, question: str, *, options: Sequence[str] = ()) -> Iterator[Event | Answer]:
+        for number in range(1, 4):
+            self.both_here.wait(30)
+            yield Wrote("word " * number)
+        yield Oracle().ask(scene, question)
+
+
+def test_questions_to_other_processes_do_not_wait_for_each_other() -> None:
+    async def test() -> list[str]:
+        service = Service(Elsewhere(), ServeSettings(in_turns=False))
+        try:
+            jobs = [service.desk.submit(lambda _: make_scene(), "How much is water?") for _ in range(2)]
+            return [answer.text for answer in await asyncio.gather(*(job.answer() for job in jobs))]
+        finally:
+            service.close()
+
+    assert asyncio.run(asyncio.wait_for(test(), 60)) == ["10%"] * 2
+
+
+@pytest.mark.parametrize("in_turns", [True, False])
+def test_a_defect_in_one_question_does_not_end_the_others(in_turns: bool) -> None:
     class Breaking(Batching):
         def told(self, scene: Scene, question: str) -> Iterator[Event | Answer]:
             return Broken() if "broken" in question else super().told(scene, question)
@@ -159,7 +190,7 @@ def test_a_defect_in_one_question_does_not_end_the_others() -> None:
             raise ValueError("another defect")
 
     async def test() -> tuple[str, str]:
-        desk = Desk(Breaking(), Metrics(), max_running=4, max_queue=4, timeout_s=60)
+        desk = Desk(Breaking(), Metrics(), max_running=4, max_queue=4, timeout_s=60, in_turns=in_turns)
         broken = desk.submit(lambda _: make_scene(), "Is this broken?")
         with pytest.raises(ValueError, match="defect"):
             await broken.answer()

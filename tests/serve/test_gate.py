@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
 
-from serve.told import StreamingOracle, fields
+from serve.told import TOKEN, StreamingOracle, fields
 from terrascope.serve.app import create_app
 from terrascope.serve.settings import ServeSettings
 
@@ -27,8 +28,8 @@ def test_a_local_server_does_not_answer_to_names_of_others(client: TestClient, h
 
 
 def test_with_a_token_any_name_will_do(oracle: StreamingOracle) -> None:
-    with TestClient(create_app(oracle, ServeSettings(token="s3cret")), base_url="http://any.example") as client:
-        assert client.get("/v1/limits", headers={"Authorization": "Bearer s3cret"}).status_code == 200
+    with TestClient(create_app(oracle, ServeSettings(token=TOKEN)), base_url="http://any.example") as client:
+        assert client.get("/v1/limits", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
 
 
 def test_a_server_that_is_open_answers_to_any_name_but_not_to_other_sites(start: Callable[..., TestClient]) -> None:
@@ -56,12 +57,23 @@ def test_the_servers_own_page_may_ask(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/limits", "/v1/models", "/v1/answers/x", "/v1/none", "/metrics"])
 @pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer wrong", "Basic s3cret", "s3cret", "Bearer s3cret2", "Bearer é"]
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer wrong",
+        f"Basic {TOKEN}",
+        TOKEN,
+        f"Bearer {TOKEN}2",
+        f"Bearer {TOKEN[:-1]}",
+        "Bearer é",
+    ],
 )
 def test_a_token_is_wanted_for_all_but_page_and_health(
     start: Callable[..., TestClient], path: str, header: str | None
 ) -> None:
-    client = start(token="s3cret")
+    client = start(token=TOKEN)
     headers = {} if header is None else {"Authorization": header.encode()}
     reply = client.get(path, headers=headers)
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "token")
@@ -70,11 +82,11 @@ def test_a_token_is_wanted_for_all_but_page_and_health(
 
 
 def test_the_token_opens(start: Callable[..., TestClient]) -> None:
-    client = start(token="s3cret")
-    for header in ("Bearer s3cret", "bearer  s3cret "):
+    client = start(token=TOKEN)
+    for header in (f"Bearer {TOKEN}", f"bearer  {TOKEN} "):
         assert client.get("/v1/limits", headers={"Authorization": header}).status_code == 200
     assert client.post("/v1/ask", files=ASK).status_code == 401
-    assert "s3cret" not in repr(client.app.state.service.settings)
+    assert TOKEN not in repr(client.app.state.service.settings)
 
 
 def test_every_reply_bears_the_headers_that_keep_browsers_safe(client: TestClient) -> None:
@@ -97,6 +109,7 @@ def test_unknown_routes_and_methods_are_told_in_the_envelope(client: TestClient)
 def test_the_limits_are_those_of_the_settings(start: Callable[..., TestClient]) -> None:
     told = start(max_upload_mb=3, max_files=5, max_pixels=7, max_queue=2).get("/v1/limits").json()
     sensors = told.pop("sensors")
+    assert re.search(told.pop("band_name"), "lake_B02.tif")
     assert told == {
         "max_upload_bytes": 3 * 2**20, "max_files": 5, "max_pixels": 7, "max_queue": 2, "paths": False,
         "model": "oracle",

@@ -9,10 +9,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rasterio
+from rasterio.transform import from_origin
 
 from terrascope.quantities import format_area
-from tests.oracle import TREE, WATER, write_picture
+from tests.oracle import HEIGHT, TREE, WATER, WIDTH, draw_picture, write_picture
 
 pytest.importorskip("fastapi", reason="the server comes with the serve extra")
 pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright, of the dev extra")
@@ -54,6 +57,57 @@ def test_files_can_be_dropped_anywhere_and_no_key_throws_them_away(visit: Open) 
     one.page.evaluate("document.activeElement.blur()")
     one.page.keyboard.press("s")
     assert one.texts("#images .name") == ["vv_20240501.tif"]
+
+
+@pytest.fixture
+def bands(tmp_path: Path) -> list[Path]:
+    """The picture as three files of a band each."""
+    bands = {name: draw_picture()[number : number + 1] for number, name in enumerate(("red", "green", "blue"))}
+    for name, pixels in bands.items():
+        with rasterio.open(
+            tmp_path / f"place_20240502_{name}.tif", "w", count=1, height=HEIGHT, width=WIDTH, dtype="uint8",
+            driver="GTiff", crs="EPSG:32633", transform=from_origin(500_000, 5_000_000, 10, 10),
+        ) as dataset:  # fmt: skip
+            dataset.write(pixels)
+    return sorted(tmp_path.iterdir())
+
+
+def test_files_of_bands_are_brought_together_told_of_and_can_be_separated(
+    visit: Open, teller: Teller, bands: list[Path]
+) -> None:
+    one = visit()
+    one.page.locator("#model:not(:empty)").wait_for()
+    one.page.set_input_files("#files", bands)
+    assert one.texts("#images .name") == ["place_20240502_*.tif"]
+    assert one.text("#images .bands").startswith("One image of 3 files: blue, green, red.")
+    assert one.page.locator("#images input").input_value() == "2024-05-02"
+    one.page.click("#part-details summary")
+    one.page.fill("#sensor", "rgb")
+    one.ask()
+    (image,) = teller.asked[-1][0].observations
+    assert image.bands == ("red", "green", "blue") and image.date == datetime.date(2024, 5, 2)
+    assert image.source == "place_20240502_blue.tif and 2 more"
+    np.testing.assert_array_equal(image.pixels, draw_picture())
+    one.page.click("#images .bands button")
+    assert one.texts("#images .name") == [file.name for file in bands]
+    assert one.page.evaluate("document.activeElement.tagName") == "SELECT"
+    one.page.set_input_files("#files", bands[0])
+    assert len(one.texts("#images .name")) == 4
+
+
+def test_files_of_bands_are_brought_together_once_the_token_is_known(browser: Any, bands: list[Path]) -> None:
+    teller = Teller()
+    with serving(teller, token="secret-of-the-test") as address:
+        one = Visit(browser, address)
+        one.page.locator("#token").wait_for()
+        one.page.set_input_files("#files", bands)
+        one.page.click("#part-details summary")
+        one.page.fill("#sensor", "rgb")
+        one.page.fill("#token", "secret-of-the-test")
+        one.ask()
+        assert one.texts("#images .name") == ["place_20240502_*.tif"]
+        assert [image.bands for image in teller.asked[-1][0].observations] == [("red", "green", "blue")]
+        one.close()
 
 
 def test_files_of_the_server_are_named_where_it_reads_any(browser: Any, place: Path) -> None:

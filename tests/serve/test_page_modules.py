@@ -16,6 +16,7 @@ from pyproj import CRS, Geod, Transformer
 from terrascope import trace
 from terrascope.quantities import format_area, format_coverage, format_distance, format_objects
 from terrascope.rasters.product_names import date_in
+from terrascope.serve.band_files import BAND_NAME, split_band
 
 pytest.importorskip("fastapi", reason="the server comes with the serve extra")
 pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright, of the dev extra")
@@ -297,6 +298,59 @@ def test_a_sar_image_of_another_day_keeps_it_unless_somebody_said_otherwise(modu
     assert ["date", "2024-05-01"] not in sent(modules, pair)
     pair[0]["isDated"] = True
     assert sent(modules, pair)[-1] == ["date", "2024-05-01"]
+
+
+NAMES = [
+    "T32TQM_20240501T101559_B02_10m.jp2", "HLS.S30.T32TQM.2024122T101559.v2.0.Fmask.tif", "b4.tif", "B1_site_B02.tif",
+    "LC08_L2SP_193027_20240429_02_T1_SR_B2.TIF", "x_qa_pixel.tif", "S1_20240501_vv.tif", "lake_Red.tif", "red_lake.tif",
+    "AB02.tif", "B021.tif", "größe_B8A.tif", "B02", "_VV_VH.tif",
+]  # fmt: skip
+
+
+def test_bands_in_names_are_those_that_the_server_finds(modules: Any) -> None:
+    body = "return given.names.map((name) => m.splitBand(name, given.pattern));"
+    found = call(modules, "images", body, {"names": NAMES, "pattern": BAND_NAME})
+    expected = [split_band(name) for name in NAMES]
+    assert [one and (one["image"], one["band"].lower()) for one in found] == expected
+    assert expected.count(None) == 3
+
+
+def grouped(modules: Any, names: list[str], pattern: str | None = BAND_NAME, **more: Any) -> list[list[str]]:
+    images = [{"files": [{"name": name}], "name": name, "kind": "optical", **more} for name in names]
+    body = """
+      const images = m.groupBands(given.images, given.pattern);
+      return images.map((image) => [image.name, ...image.files.map((file) => file.name)]);
+    """
+    return call(modules, "images", body, {"images": images, "pattern": pattern})
+
+
+def test_files_whose_names_differ_in_the_band_are_one_image(modules: Any) -> None:
+    names = ["a_B02.tif", "b_B02.tif", "lake.tif", "a_B03.tif", "b_B03.tif", "a_B04_20m.tif"]
+    together = [
+        ["a_*.tif", "a_B02.tif", "a_B03.tif", "a_B04_20m.tif"], ["b_*.tif", "b_B02.tif", "b_B03.tif"],
+        ["lake.tif", "lake.tif"],
+    ]  # fmt: skip
+    assert grouped(modules, names) == together
+    assert grouped(modules, ["a_B02.tif", "lake.tif"]) == [["a_B02.tif", "a_B02.tif"], ["lake.tif", "lake.tif"]]
+    # The same band again is of the next image, as on the server.
+    again = ["B02.tif", "B03.tif", "B02.tif", "B03.tif", "B04.tif"]
+    assert [len(image) - 1 for image in grouped(modules, again)] == [2, 3]
+    assert len(grouped(modules, names, pattern=None)) == len(grouped(modules, names, isApart=True)) == 6
+
+
+def test_a_band_of_either_kind_goes_with_its_kind(modules: Any) -> None:
+    body = """
+      const image = (name) => ({ files: [new File([], name)], name, kind: m.guessKind(name), date: "" });
+      const images = given.names.map(image);
+      const form = new FormData();
+      m.appendImages(form, m.groupBands(images, given.pattern));
+      return [...form].map(([field, file]) => [field, file.name]);
+    """
+    names = ["B02.tif", "VV.tif", "B03.tif", "VH.tif", "more_B04.tif"]
+    assert call(modules, "images", body, {"names": names, "pattern": BAND_NAME}) == [
+        ["optical_bands", "B02.tif"], ["optical_bands", "B03.tif"], ["optical", "more_B04.tif"],
+        ["sar_bands", "VV.tif"], ["sar_bands", "VH.tif"],
+    ]  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ import pytest
 
 from oracle import TREE, WATER, make_scene
 from serve.told import StreamingOracle
+from terrascope.answer import Answer
 from terrascope.errors import ModelError, QuestionError, SampleError, ServeError
-from terrascope.predictor import Answer, Drew, Wrote
+from terrascope.events import Drew, Wrote
 from terrascope.serve import ray_app
 from terrascope.serve.ray_app import RayPredictor, Replica, on_ray
 
@@ -89,7 +90,7 @@ def check_events(events: list[Any], scene: Any) -> None:
 def test_a_replica_tells_what_the_model_tells() -> None:
     told = Told(messages_of(Replica(StreamingOracle, 4, 60)))
     predictor, scene = predictor_of(told), make_scene()
-    assert predictor.name == "oracle" and predictor.waits_elsewhere
+    assert predictor.name == "oracle"
     check_events(list(predictor.stream(scene, QUESTION)), scene)
     assert told.is_cancelled, "which does nothing to one that has ended"
     assert sum(map(len, told.messages)) < 20 * scene.observations[0].pixels.nbytes, "no event brings the scene back"

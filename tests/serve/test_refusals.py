@@ -26,6 +26,21 @@ from terrascope.serve.refusals import refusal_of
             "an option given with the field option is empty",
             "option",
         ),
+        (
+            SceneError("a.vrt: is a virtual raster; give --allow-virtual (allow_virtual=True) if you trust it"),
+            "a.vrt: is a virtual raster; give a plain image file",
+            None,
+        ),
+        (
+            SceneError("a.msk is no TIFF; remove it, or give --allow-virtual (allow_virtual=True) if you trust it"),
+            "a.msk is no TIFF; remove it",
+            None,
+        ),
+        (
+            SceneError("memory ran out; give --dtype bfloat16, another --device, or a smaller part with --bbox"),
+            "memory ran out; give a smaller part with the field bbox",
+            "bbox",
+        ),
         (SceneError("a--b.tif: is empty"), "a--b.tif: is empty", None),
     ],
 )

@@ -8,8 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from oracle import Oracle, ground
-from terrascope.predictor import Answer, Drew, Event, Wrote
+from terrascope.answer import Answer
+from terrascope.events import Drew, Event, Wrote
 from terrascope.scene import Scene
+
+TOKEN = "s3cret-of-a-test"
+"""As short as a token may be."""
 
 
 class StreamingOracle:

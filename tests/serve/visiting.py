@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 
-from terrascope.predictor import Answer, Drew, Event, Wrote
+from terrascope.answer import Answer
+from terrascope.events import Drew, Event, Wrote
 from terrascope.question import check_question
 from terrascope.scene import Scene
 from terrascope.serve.app import create_app

@@ -11,9 +11,9 @@ import pytest
 
 from terracot.known_chip import CROP, IDS, LATER_IDS, TREE, WATER, make_chip, make_labels
 from terrascope import masks
+from terrascope.answer import Answer, Grounding
 from terrascope.errors import QuestionError
 from terrascope.landcover import OTHER, TERRASCOPE, UNLABELLED
-from terrascope.predictor import Answer, Grounding
 from terrascope.scene import Scene
 from terrascope.sources.generated import Generated
 from terrascope.tasks.question import LabelledScene

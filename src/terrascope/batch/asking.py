@@ -9,13 +9,14 @@ from time import perf_counter
 
 import numpy as np
 
+from terrascope.answer import Answer
 from terrascope.batch.plan import AskedQuestion, AskedScene
 from terrascope.batch.reading_ahead import read_ahead
 from terrascope.batch.result import Result, answered, not_answered
 from terrascope.bench.item_predictor import ask_many
 from terrascope.errors import EndpointError, TerraScopeError
 from terrascope.llm import NoReply
-from terrascope.predictor import Answer, Ask, Predictor
+from terrascope.predictor import Ask, Predictor
 from terrascope.scene import Scene
 
 SCENES_AHEAD = 2

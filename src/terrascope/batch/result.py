@@ -11,11 +11,11 @@ from typing import Any
 
 import shapely
 
+from terrascope.answer import Answer
 from terrascope.answer_files import name_masks
 from terrascope.batch.plan import AskedQuestion, AskedScene
 from terrascope.bench.run import reason_of
 from terrascope.errors import TerraScopeError
-from terrascope.predictor import Answer
 from terrascope.rasters.stac_item import footprint
 from terrascope.rasters.write import write_masks_tif
 

@@ -10,11 +10,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from terrascope.answer import Answer
 from terrascope.bench.foreign import answer_in_words
 from terrascope.bench.prompts import MAX_SIDE, Several, check_several, make_turns, to_png
 from terrascope.errors import QuestionError
 from terrascope.llm import Endpoint, Turn
-from terrascope.predictor import Answer
 from terrascope.question import check_question
 from terrascope.scene import Scene
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from terrascope.predictor import Answer
+from terrascope.answer import Answer
 from terrascope.scene import Scene
 from terrascope.trace import SEG
 

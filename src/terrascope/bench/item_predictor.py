@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from terrascope.answer import Answer
 from terrascope.bench.items import Item
 from terrascope.errors import TerraScopeError
-from terrascope.predictor import Answer, Ask, ManyPredictor, Predictor
+from terrascope.predictor import Ask, ManyPredictor, Predictor
 
 T = TypeVar("T")
 

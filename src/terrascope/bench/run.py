@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from terrascope import masks, trace
+from terrascope.answer import Answer, GroundedStep
 from terrascope.bench.external.protocols import OWN, PROTOCOLS
 from terrascope.bench.foreign import CUT_OFF
 from terrascope.bench.item_predictor import Outcome, ask_items
@@ -34,7 +35,7 @@ from terrascope.errors import (
 )
 from terrascope.llm import NoReply
 from terrascope.output import check_folder
-from terrascope.predictor import Answer, GroundedStep, Predictor
+from terrascope.predictor import Predictor
 from terrascope.sample import Sample, SampleMask
 from terrascope.tasks.measured import class_of
 

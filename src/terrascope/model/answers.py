@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from terrascope.answer import Answer
 from terrascope.choice import nearest_option
 from terrascope.model.generation import Reasoning
-from terrascope.predictor import Answer
 from terrascope.question import LETTERS
 from terrascope.scene import Scene
 from terrascope.tasks.measured import measured_answer

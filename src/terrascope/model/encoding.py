@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from terrascope.errors import ModelError
 from terrascope.model.grounding import ImageEmbedding
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import Prompt, SceneInputs
+from terrascope.scene import Scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,39 @@ class EncodedScene:
     pairs: tuple[dict[str, int], ...]
     inputs: SceneInputs
     embeddings: ImageEmbedding
+
+
+class EncodedScenes:
+    """The scenes that were encoded last, each for as long as somebody holds on to it.
+
+    Attributes:
+        max_scenes: how many are kept; what the engine keeps of a scene lives as long as its place here.
+    """
+
+    def __init__(self, max_scenes: int = 0) -> None:
+        self.max_scenes = max_scenes
+        self._kept: WeakKeyDictionary[Scene, EncodedScene] = WeakKeyDictionary()
+
+    def find(self, scene: Scene) -> EncodedScene | None:
+        """What was kept of a scene, which is the last one asked about now."""
+        encoded = self._kept.pop(scene, None)
+        if encoded is not None:
+            self._kept[scene] = encoded
+        return encoded
+
+    def keep(self, scene: Scene, encoded: EncodedScene) -> None:
+        """Keep what was encoded of a scene, in the place of the one that was asked about longest ago."""
+        self._kept[scene] = encoded
+        kept = list(self._kept)
+        for oldest in kept[: max(0, len(kept) - self.max_scenes)]:
+            self._kept.pop(oldest, None)
+
+    def give_up(self) -> bool:
+        """Keep none from now on; True if any was kept."""
+        had_any = len(self._kept) > 0
+        self.max_scenes = 0
+        self._kept.clear()
+        return had_any
 
 
 def encode_scene(model: TerraScopeForConditionalGeneration, inputs: SceneInputs) -> EncodedScene:

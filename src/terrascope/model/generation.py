@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from terrascope.answer import Grounding
 from terrascope.choice import ChoiceRule
+from terrascope.events import Drew, Listener, Wrote
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.devices import check_finite
 from terrascope.model.drafting import Phrases, drafter
@@ -21,7 +23,6 @@ from terrascope.model.engine.requests import Feed, Ground, Prefill, Program
 from terrascope.model.injection import inject, weigh_pairs
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import Prompt, TerraScopeProcessor
-from terrascope.predictor import Drew, Grounding, Listener, Wrote
 from terrascope.question import LETTERS
 from terrascope.trace import parse_image_indicator
 

@@ -7,7 +7,6 @@ sweep has made of it: so words, injected visual tokens and numbers all follow fr
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 
@@ -16,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from terrascope.model.encoding import encode_scene
+from terrascope.events import Listener
+from terrascope.model.encoding import EncodedScene, encode_scene
 from terrascope.model.engine.requests import Ground, Program
 from terrascope.model.generation import GenerationSettings, Grounder, Reasoning, reasoning
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
 from terrascope.model.processing import TerraScopeProcessor
 from terrascope.model.sweep import Progress, Query, SweepSettings, Swept, sweep
-from terrascope.predictor import Listener
 from terrascope.rasters.sensors import shown_overview
 from terrascope.scene import OVERVIEW_SIDE, Pair, Scene
 from terrascope.trace import parse
@@ -56,12 +55,15 @@ def reduce_scene(scene: Scene) -> Scene:
 
 
 class SceneReasoner:
-    """Writes reasonings about one scene, which both encoders see once; a mask, too, is made once for a question.
+    """Writes the reasonings of one question about a scene, which both encoders see once; a mask, too, is made once.
+
+    Another question takes another one: the same words may stand for another [SEG] state there.
 
     Args:
         scene: the whole scene.
         settings: limits of a reasoning; `look` and `view_size` say how a large scene is covered.
         progress: called with the views done, and all views of a large scene.
+        encoded: what the encoders saw of it, where they have seen it before.
     """
 
     def __init__(
@@ -71,26 +73,20 @@ class SceneReasoner:
         scene: Scene,
         settings: GenerationSettings,
         progress: Progress | None = None,
+        encoded: EncodedScene | None = None,
     ) -> None:
         self.model, self.processor, self.scene, self.limits, self.progress = model, processor, scene, settings, progress
         self.facts = processor.describe(scene)
-        with torch.inference_mode():
-            self.encoded = encode_scene(model, processor.image_processor.prepare_scene(reduce_scene(scene)))
+        if encoded is None:
+            with torch.inference_mode():
+                encoded = encode_scene(model, processor.image_processor.prepare_scene(reduce_scene(scene)))
+        self.encoded = encoded
         self.reduction = max(scene.shape) / model.config.sam_size
         self.by_views = settings.look == "views" or (settings.look == "auto" and self.reduction > 1)
         view = settings.view_size or model.config.view_size or model.config.sam_size
         self.sweep_settings = SweepSettings(view=view, overlap=int(OVERLAP * view))
         self.masks: dict[_Key, Swept] = {}
         self.problem: str | None = None
-
-    def for_another(self, limits: GenerationSettings) -> SceneReasoner:
-        """The same scene, encoded, for another question, whose limits may be others but for how the scene is covered.
-
-        Masks of a whole scene are made anew: the same words may stand for another [SEG] state there.
-        """
-        other = copy.copy(self)
-        other.limits, other.masks, other.problem = limits, {}, None
-        return other
 
     @property
     def notes(self) -> list[str]:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from terrascope.answer import Answer
 from terrascope.model.generation import Record
-from terrascope.predictor import Answer
 
 _REGIONS = re.compile(r"(?:<REGION>)+")
 """What the released code prints in place of visual tokens that it has injected."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,13 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from terrascope.answer import Answer
 from terrascope.errors import TerraScopeError
+from terrascope.events import Event, Listener, Looked
 from terrascope.landcover import TERRASCOPE
 from terrascope.model import hub
 from terrascope.model.answers import MEASURED_NOTE, NEAREST_NOTE, choose_nearest, to_answer
 from terrascope.model.checkpoint import EMBEDDED, load, locate, take_profile
 from terrascope.model.compose import choose_parts, compose
 from terrascope.model.devices import Quantization
+from terrascope.model.encoding import EncodedScenes
 from terrascope.model.engine.engine import Engine
 from terrascope.model.engine.requests import Program
 from terrascope.model.engine.story import Story
@@ -32,7 +34,7 @@ from terrascope.model.reasoner import SceneReasoner
 from terrascope.model.release.arrival import imported, is_released
 from terrascope.model.replay import Replay, to_arrays, without_regions
 from terrascope.model.sweep import Progress
-from terrascope.predictor import Answer, Ask, Event, Listener, Looked, check_text
+from terrascope.predictor import Ask, check_text
 from terrascope.question import check_question
 from terrascope.scene import Scene
 from terrascope.trace import SEG, Step, Trace, render
@@ -40,7 +42,7 @@ from terrascope.trace import SEG, Step, Trace, render
 T = TypeVar("T")
 
 _RECENT_SCENES = 4
-"""Scenes that stay encoded while others are asked about."""
+"""Scenes that stay encoded while others are asked about in one call."""
 
 
 class TerraScope:
@@ -50,6 +52,12 @@ class TerraScope:
         >>> scene = Scene.open(optical=["scene.tif"])
         >>> answer = TerraScope.from_pretrained("nano").ask(scene, "How much of the image is water?")
         >>> answer.text, answer.masks[0].sum()
+
+    Attributes:
+        engine: runs the reasonings.
+        encoded: scenes that stay encoded between calls of `ask`, `stream` and `segment`, so that the next question
+            about one (the same object) costs less. None do unless `encoded.max_scenes` is set: neither weights nor
+            settings of the model may change meanwhile. Where memory runs out, none are kept any more.
     """
 
     def __init__(
@@ -62,7 +70,8 @@ class TerraScope:
         self.model = model
         self.processor = processor
         self.name = name
-        self.engine = Engine(model, tell=tell)
+        self.encoded = EncodedScenes()
+        self.engine = Engine(model, tell=tell, make_room=self.encoded.give_up)
 
     @classmethod
     def from_pretrained(
@@ -215,20 +224,13 @@ class TerraScope:
         Each answer is the one that `ask` gives, up to the rounding of sums that are added in another order.
         """
         limits = settings or GenerationSettings()
-        recent: deque[tuple[Scene, SceneReasoner]] = deque(maxlen=_RECENT_SCENES)
-
-        def look(scene: Scene) -> SceneReasoner:
-            known = next((reasoner for seen, reasoner in recent if seen is scene), None)
-            if known is None:
-                known = SceneReasoner(self.model, self.processor, scene, limits)
-                recent.append((scene, known))
-            return known.for_another(limits)
+        recent = EncodedScenes(_RECENT_SCENES)
 
         def begin(ask: Ask | TerraScopeError) -> Program[Answer]:
             if isinstance(ask, TerraScopeError):
                 raise ask
             question, options = check_question(ask.scene, ask.question, ask.options)
-            return (yield from self._answer(ask.scene, question, options, limits, masks=ask.masks, look=look))
+            return (yield from self._answer(ask.scene, question, options, limits, masks=ask.masks, known=recent))
 
         return self._results(partial(begin, ask) for ask in asks)
 
@@ -252,17 +254,11 @@ class TerraScope:
         self, scene: Scene, class_names: Iterable[str], *, settings: GenerationSettings | None = None
     ) -> Iterator[Answer | TerraScopeError]:
         """Segment several classes of a scene, which both encoders see once (`terrascope.predictor.ManySegmenter`)."""
-        known: list[SceneReasoner] = []
-
-        def look(limits: GenerationSettings, _: Scene) -> SceneReasoner:
-            if not known:
-                known.append(SceneReasoner(self.model, self.processor, scene, limits))
-            return known[0].for_another(limits)
+        known = EncodedScenes(1)
 
         def begin(class_name: str) -> Program[Answer]:
             question, forced, limits = self._to_segment(scene, class_name, settings)
-            answer = self._answer(scene, question, (), limits, forced_ids=forced, look=partial(look, limits))
-            return (yield from answer)
+            return (yield from self._answer(scene, question, (), limits, forced_ids=forced, known=known))
 
         return self._results(partial(begin, name) for name in class_names)
 
@@ -348,9 +344,11 @@ class TerraScope:
         masks: Sequence[NDArray[np.bool_]] | None = None,
         progress: Progress | None = None,
         tell: Listener | None = None,
-        look: Callable[[Scene], SceneReasoner] | None = None,
+        known: EncodedScenes | None = None,
     ) -> Program[Answer]:
-        reasoner = look(scene) if look else SceneReasoner(self.model, self.processor, scene, settings, progress)
+        known = self.encoded if known is None else known
+        reasoner = SceneReasoner(self.model, self.processor, scene, settings, progress, known.find(scene))
+        known.keep(scene, reasoner.encoded)
         if options and (settings.choice_rule or self.model.config.choice_rule) == "nearest":
             free = yield from reasoner.write(question, forced_ids=forced_ids, masks=masks, tell=tell)
             said = to_answer(scene, question, (), free, self.name)

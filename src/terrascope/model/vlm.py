@@ -22,13 +22,13 @@ from transformers import (
 )
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
+from terrascope.answer import Answer
 from terrascope.bench.foreign import answer_in_words
 from terrascope.bench.prompts import MAX_SIDE, Several, Turn, check_several, make_turns
 from terrascope.errors import ModelError, QuestionError
 from terrascope.model import hub
 from terrascope.model.devices import choose_device, choose_dtype, placement
 from terrascope.model.memory import memory_errors_in_words
-from terrascope.predictor import Answer
 from terrascope.question import check_question
 from terrascope.scene import Scene
 

@@ -19,12 +19,14 @@ from terrascope.errors import TerraScopeError
 from terrascope.predictor import StreamingPredictor
 from terrascope.rasters.sensors import SENSORS
 from terrascope.serve import answers, asking, chat, pages
+from terrascope.serve.band_files import BAND_NAME
 from terrascope.serve.gate import Gate, internal_failure, reply_of
 from terrascope.serve.metrics import CONTENT_TYPE
 from terrascope.serve.refusals import Refusal, refusal_of
 from terrascope.serve.schemas import Health, Limits, failures
 from terrascope.serve.service import Service, service_of
 from terrascope.serve.settings import ServeSettings
+from terrascope.serve.wording import complaint
 
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _CODES = {404: "not_found", 405: "method", 400: "malformed"}
@@ -93,6 +95,7 @@ def _add_own_routes(app: FastAPI) -> None:
             max_queue=settings.max_queue,
             paths=settings.root is not None,
             sensors=sorted(SENSORS),
+            band_name=BAND_NAME,
             model=service.model,
         )
 
@@ -120,7 +123,7 @@ def _refusal_of(error: Exception) -> Refusal:
     if isinstance(error, RequestValidationError):
         failure = error.errors()[0]
         name = str(failure["loc"][-1])
-        return Refusal(400, "malformed", f"{name}: {failure['msg'].lower()}", name)
+        return Refusal(400, "malformed", complaint(name, failure), name)
     if isinstance(error, HTTPException):
         code = _CODES.get(error.status_code, "refused")
         return Refusal(error.status_code, code, str(error.detail).lower(), headers=error.headers)

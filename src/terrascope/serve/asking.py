@@ -8,8 +8,9 @@ import json
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from terrascope.serve.form import FILE_FIELDS, read_fields, scene_of
+from terrascope.serve.form import FILE_FIELDS, read_fields
 from terrascope.serve.gate import internal_failure
+from terrascope.serve.given_scene import scene_of
 from terrascope.serve.narration import Wishes
 from terrascope.serve.refusals import Refusal
 from terrascope.serve.schemas import AnswerReply, ask_body, failures
@@ -42,7 +43,7 @@ async def ask(request: Request) -> Response:
         service.metrics.uploaded_bytes.inc(num_bytes)
         try:
             fields = read_fields(form.texts)
-            read_scene, told = await asyncio.to_thread(scene_of, fields, form, service.settings)
+            read_scene, told = await asyncio.to_thread(scene_of, fields, form, service.settings, service.remembered)
             job = place.submit(read_scene, fields.question, fields.option)
         except BaseException:
             form.close()

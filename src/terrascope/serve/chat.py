@@ -23,17 +23,20 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from terrascope.errors import TerraScopeError
+from terrascope.serve.body import body_of
 from terrascope.serve.chat_reading import Asked, read_chat, unknown_model
 from terrascope.serve.chat_schemas import ChatReply, Model, Models, chat_body, chat_failures
-from terrascope.serve.chat_telling import ChatRefusal, ChunkReply, Completion, chunks_of
-from terrascope.serve.desk import Job, Place
-from terrascope.serve.form import scene_of
+from terrascope.serve.chat_telling import CHUNKS, ChatRefusal, Completion, chunks_of
+from terrascope.serve.desk import Place
 from terrascope.serve.gate import internal_failure, reply_of
+from terrascope.serve.given_scene import scene_of
+from terrascope.serve.job import Job
 from terrascope.serve.narration import Event, Wishes
 from terrascope.serve.refusals import Refusal, refusal_of
 from terrascope.serve.service import Service, cancelled_on_disconnect, service_of
 from terrascope.serve.settings import MAX_QUESTION, MB
-from terrascope.serve.uploads import Form, body_of
+from terrascope.serve.streaming import EventReply
+from terrascope.serve.uploads import Form
 
 _MAX_IMAGES_MB = 64
 """Of one request: JSON is read as a whole. Larger images are sent as files to /v1/ask."""
@@ -107,11 +110,12 @@ async def complete(request: Request) -> Response:
             raise
     completion = Completion(id=f"chatcmpl-{job.id}", model=service.model, max_written=asked.request.max_written)
     if asked.request.stream:
-        return ChunkReply(
+        return EventReply(
             job,
             chunks_of(completion, events, include_usage=asked.request.stream_options.include_usage),
             done=form.close,
             failed=partial(_refused, service),
+            encoding=CHUNKS,
         )
     try:
         async with cancelled_on_disconnect(request, job), aclosing(events):
@@ -150,7 +154,7 @@ async def _read(request: Request, form: Form, service: Service) -> Asked:
 async def _submit(asked: Asked, place: Place, service: Service) -> tuple[Job, AsyncGenerator[Event, None]]:
     """Hand the question in, and follow it."""
     fields = asked.fields
-    read_scene, told = await asyncio.to_thread(scene_of, fields, asked.form, service.settings)
+    read_scene, told = await asyncio.to_thread(scene_of, fields, asked.form, service.settings, service.remembered)
     job = place.submit(read_scene, fields.question, fields.option)
     wishes = Wishes(geojson=fields.geojson, pictures=fields.pictures, keep=asked.request.store is not False)
     return job, service.narrate(job, wishes, told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from terrascope.serve.form import AskFields, read_fields
 from terrascope.serve.refusals import Refusal
 from terrascope.serve.settings import MAX_QUESTION
 from terrascope.serve.uploads import Form, Upload
+from terrascope.serve.wording import complaint
 
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/jpg": ".jpg", "image/tiff": ".tif"}
 _DATA_URI = re.compile(r"data:([^;,]*)((?:;[^;,]*)*?);base64,", re.IGNORECASE)
@@ -77,9 +79,10 @@ def read_chat(body: BinaryIO, form: Form, *, model: str, max_files: int) -> Aske
         )
     fields = _to_ask(question, request.terrascope)
     for number, (modality, (param, address)) in enumerate(zip(modalities, addresses, strict=True), 1):
-        upload = _write_image(address, form.folder / str(number), param)
-        form.files.setdefault(modality, []).append(upload)
-    if not (form.num_files or fields.optical_path or fields.sar_path or fields.sample):
+        form.parts.append((modality, _write_image(address, form.folder / str(number), param)))
+    for modality, paths in (("optical", fields.optical_path), ("sar", fields.sar_path)):
+        form.parts += [(f"{modality}_path", path) for path in paths]
+    if not (form.files or fields.optical_path or fields.sar_path or fields.sample):
         raise Refusal(
             400,
             "missing_field",
@@ -166,14 +169,14 @@ def _write_image(address: str, home: Path, param: str) -> Upload:
     # A folder for each, as for the files of a form.
     home.mkdir()
     (home / name).write_bytes(content)
-    return Upload(path=home / name, name=name)
+    return Upload(path=home / name, name=name, digest=hashlib.sha256(content).digest())
 
 
 def _refusal_of(error: ValidationError) -> Refusal:
-    failure = error.errors(include_input=False, include_url=False)[0]
+    failure = error.errors(include_url=False)[0]
     param = ".".join(str(part) for part in failure["loc"])[:100]
     if failure["type"] == "extra_forbidden":
         return Refusal(400, "unsupported_parameter", f"{param!r} is not supported; docs/serve.md lists what is", param)
     if failure["type"] == "missing":
-        return Refusal(400, "missing_field", f"{param} is missing", param)
-    return Refusal(400, "unsupported_value", f"{param}: {failure['msg'].lower()}", param)
+        return Refusal(400, "missing_field", complaint(param, failure), param)
+    return Refusal(400, "unsupported_value", complaint(param, failure), param)

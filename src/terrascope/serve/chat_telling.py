@@ -9,12 +9,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.types import Message, Receive, Scope, Send
-
 from terrascope.serve.chat_reading import with_param
 from terrascope.serve.narration import Event
 from terrascope.serve.refusals import Refusal
-from terrascope.serve.streaming import EventReply
+from terrascope.serve.streaming import Encoding, unnamed
+
+CHUNKS = Encoding(encode=unnamed, end=b"data: [DONE]\n\n")
+"""Chunks as OpenAI sends them."""
 
 _BEGUN_TAG = re.compile(r"</?[a-z]{0,6}\Z")
 
@@ -35,19 +36,6 @@ class ChatRefusal(Refusal):
         """The body of the reply."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         return {"error": {"message": self.message, "type": kind, "param": self.field, "code": self.code}}
-
-
-class ChunkReply(EventReply):
-    """Sends chunks as OpenAI does: without names of events, and `[DONE]` at last."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def put(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                body = re.sub(rb"\Aevent: .*\n", b"", message["body"])
-                message = {**message, "body": body if message["more_body"] else b"data: [DONE]\n\n"}
-            await send(message)
-
-        await super().__call__(scope, receive, put)
 
 
 @dataclass(kw_only=True)

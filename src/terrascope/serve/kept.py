@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from terrascope.predictor import Answer
+from terrascope.answer import Answer
 from terrascope.serve.metrics import Metrics
 from terrascope.serve.settings import MB
 from terrascope.serve.slim import slim

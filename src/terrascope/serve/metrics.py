@@ -35,6 +35,8 @@ class Metrics:
         self.tokens = counter("tokens", "Tokens written.")
         self.masks = counter("masks", "Masks drawn.")
         self.uploaded_bytes = counter("uploaded_bytes", "Bytes of request bodies taken.")
+        self.scenes = counter("scenes", "Scenes of questions, by whether they were read or remembered.", "origin")
+        self.remembered_bytes = gauge("remembered_bytes", "Bytes that remembered scenes take in memory.")
         self.kept_answers = gauge("kept_answers", "Answers that can be fetched.")
         self.kept_bytes = gauge("kept_bytes", "Bytes that kept answers take.")
 

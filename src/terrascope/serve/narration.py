@@ -9,16 +9,17 @@ from typing import Any
 
 import shapely
 
+from terrascope.answer import Answer, GroundedStep
 from terrascope.answer_files import FILES, name_masks
 from terrascope.errors import ScaleError
+from terrascope.events import Drew, Looked, Wrote
 from terrascope.masks import encode_rle
-from terrascope.predictor import Answer, Drew, GroundedStep, Looked, Wrote
 from terrascope.rasters.lonlat import LonLat, bbox
 from terrascope.rasters.named_mask import NamedMask
 from terrascope.rasters.vectors import write_masks_geojson
 from terrascope.report import color
 from terrascope.scene import Scene
-from terrascope.serve.desk import JobEvent, Opened, Queued
+from terrascope.serve.job import JobEvent, Opened, Queued
 from terrascope.serve.pictures import layer_of, pictures_of
 from terrascope.trace import SEG
 

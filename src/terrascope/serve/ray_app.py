@@ -21,11 +21,14 @@ from dataclasses import replace
 from typing import Any
 
 from terrascope import masks
+from terrascope.answer import Answer
 from terrascope.errors import ModelError, ServeError, TerraScopeError
-from terrascope.predictor import Answer, Event, StreamingPredictor
+from terrascope.events import Event
+from terrascope.predictor import StreamingPredictor
 from terrascope.ray_session import ray_session
 from terrascope.scene import Scene
-from terrascope.serve.desk import Desk, Opened, Queued
+from terrascope.serve.desk import Desk
+from terrascope.serve.job import Opened, Queued
 from terrascope.serve.metrics import Metrics
 
 _ENDED = "a replica of the model ended while it answered; ask again"
@@ -88,13 +91,9 @@ def on_ray(
 class RayPredictor:
     """Replicas of a model as one `StreamingPredictor`.
 
-    A replica tells no more often than it is listened to: of texts that came meanwhile, only the last is heard.
-
-    Attributes:
-        waits_elsewhere: who asks it for an event waits for another process, so that each question needs a thread.
+    A replica tells no more often than it is listened to: of texts that came meanwhile, only the last is heard. Who asks
+    for an event waits for another process, so that each question needs a thread (`ServeSettings.in_turns`).
     """
-
-    waits_elsewhere = True
 
     def __init__(self, handle: Any, name: str, failure: type[Exception]) -> None:
         self._handle, self._name, self._failure = handle, name, failure

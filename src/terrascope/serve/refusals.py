@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from terrascope.errors import ModelError, OutputError, QuestionError, ScaleError, SceneError, TerraScopeError
@@ -47,7 +48,17 @@ _CODES: tuple[tuple[type[TerraScopeError], int, str], ...] = (
 )
 
 
-_OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?: (?:METRES|NAME|NUMBER|FILE)\b)?")
+_OPTION = re.compile(
+    r"(?<![\w-])--(sensor|sar-sensor|gsd|nodata|reference|bbox|date|choice|optical|sar)(?![\w-])"
+    r"(?: (?:METRES|NAME|NUMBER|FILE)\b)?"
+)
+_NOT_HERE = (
+    (re.compile(r", or give --allow-virtual \S+ if you trust it"), ""),
+    (re.compile(r"give --allow-virtual \S+ if you trust it"), "give a plain image file"),
+    (re.compile(r"--dtype \w+, another --device, or "), ""),
+)
+"""What whoever asks a server cannot change."""
+
 _FIELDS = {"choice": "option"}
 
 
@@ -57,9 +68,25 @@ def refusal_of(error: TerraScopeError, field: str | None = None) -> Refusal:
     Where its sentence names options of the command line, the fields of the same meaning are named instead.
     """
     status, code = next(((status, code) for kind, status, code in _CODES if isinstance(error, kind)), (422, "unusable"))
-    named = [_field_of(match) for match in _OPTION.finditer(str(error))]
-    message = _OPTION.sub(lambda match: f"the field {_field_of(match)}", str(error))
+    message = str(error)
+    for pattern, instead in _NOT_HERE:
+        message = pattern.sub(instead, message)
+    named = [_field_of(match) for match in _OPTION.finditer(message)]
+    message = _OPTION.sub(lambda match: f"the field {_field_of(match)}", message)
     return Refusal(status, code, message, field or (named[0] if len(set(named)) == 1 else None))
+
+
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Errors in the block are about a field.
+
+    Raises:
+        Refusal: in place of the error.
+    """
+    try:
+        yield
+    except TerraScopeError as error:
+        raise refusal_of(error, name) from None
 
 
 def _field_of(option: re.Match[str]) -> str:

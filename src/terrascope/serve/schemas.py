@@ -39,6 +39,10 @@ class Limits(BaseModel):
     max_queue: int
     paths: bool = Field(description="images may be named by their paths")
     sensors: list[str]
+    band_name: str = Field(
+        description="regular expression of a band in a file's name, in any case: files whose names differ in its last "
+        "match are the bands of one image"
+    )
     model: str
 
 
@@ -166,10 +170,12 @@ def ask_body() -> dict[str, Any]:
     schema = AskFields.model_json_schema()
     schema["properties"] = {name: _sendable(told) for name, told in schema["properties"].items()}
     for name in FILE_FIELDS:
+        modality, _, bands = name.partition("_")
+        told = "with one of its bands; names that differ in the band alone are one image" if bands else "once per date"
         schema["properties"][name] = {
             "type": "array",
             "items": {"type": "string", "format": "binary"},
-            "description": f"A file with an image ({name}), once per date.",
+            "description": f"A file of an image ({modality}), {told}.",
         }
     encoding = {name: {"contentType": "application/octet-stream"} for name in FILE_FIELDS}
     return {

@@ -14,14 +14,18 @@ from typing import Any
 
 from starlette.requests import Request
 
+from terrascope.answer import Answer
 from terrascope.errors import TerraScopeError
+from terrascope.events import Looked, Wrote
 from terrascope.output import drop_folder, hold_folder
-from terrascope.predictor import Answer, Looked, StreamingPredictor, Wrote
-from terrascope.serve.desk import Desk, Job, Queued
+from terrascope.predictor import StreamingPredictor
+from terrascope.serve.desk import Desk
+from terrascope.serve.job import Job, Queued
 from terrascope.serve.kept import KeptAnswers
 from terrascope.serve.metrics import Metrics
 from terrascope.serve.narration import Event, Narration, Wishes
 from terrascope.serve.refusals import Refusal, refusal_of
+from terrascope.serve.remembered import RememberedScenes
 from terrascope.serve.settings import ServeSettings
 
 log = logging.getLogger("terrascope.serve")
@@ -30,7 +34,7 @@ _FOLDER = ".terrascope-serve-"
 
 
 class Service:
-    """The desk, the kept answers, the counters and the folder of one server.
+    """The desk, the remembered scenes, the kept answers, the counters and the folder of one server.
 
     Attributes:
         model: name of the predictor.
@@ -46,10 +50,13 @@ class Service:
             max_running=settings.max_running,
             max_queue=settings.max_queue,
             timeout_s=settings.ask_timeout_s,
-            in_turns=not getattr(predictor, "waits_elsewhere", False),
+            in_turns=settings.in_turns,
+        )
+        self.remembered = RememberedScenes(
+            self.metrics, max_scenes=settings.remember_scenes, max_mb=settings.remember_mb
         )
         folder, lock = hold_folder(Path(tempfile.gettempdir()), _FOLDER)
-        self.close = weakref.finalize(self, drop_folder, folder, lock)
+        self.close = weakref.finalize(self, _close, self.remembered, folder, lock)
         self.uploads, kept = folder / "uploads", folder / "answers"
         self.uploads.mkdir()
         kept.mkdir()
@@ -113,6 +120,11 @@ class Service:
                 log.warning("the answer %s is not kept: %s", narration.id, error)
                 data |= {"files": {}, "notes": [*data["notes"], "The server could not keep the files of this answer."]}
         return data
+
+
+def _close(remembered: RememberedScenes, folder: Path, lock: int | None) -> None:
+    remembered.clear()
+    drop_folder(folder, lock)
 
 
 @asynccontextmanager

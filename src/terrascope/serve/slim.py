@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from terrascope.predictor import Answer
+from terrascope.answer import Answer
 from terrascope.rasters.sensors import shown_bands
 from terrascope.reduction import Part, Reduced, reduced_size
 from terrascope.scene import OVERVIEW_SIDE, Observation, Pair, Scene

@@ -7,11 +7,12 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from terrascope.serve.desk import Job
+from terrascope.serve.job import Job
 from terrascope.serve.narration import Event
 from terrascope.serve.refusals import Refusal
 
@@ -21,9 +22,30 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """A proxy must hand the events on as they come."""
 
 
-def encode(name: str, data: object) -> bytes:
-    """One event as it goes over the wire."""
-    return f"event: {name}\ndata: {json.dumps(data, allow_nan=False)}\n\n".encode()
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How events go over the wire.
+
+    Attributes:
+        encode: makes bytes of the name and the data of an event.
+        end: what is sent after the last of them.
+    """
+
+    encode: Callable[[str, object], bytes]
+    end: bytes = b""
+
+
+def named(name: str, data: object) -> bytes:
+    """An event with its name."""
+    return f"event: {name}\n".encode() + unnamed(name, data)
+
+
+def unnamed(_: str, data: object) -> bytes:
+    """An event by its data alone."""
+    return f"data: {json.dumps(data, allow_nan=False)}\n\n".encode()
+
+
+EVENTS = Encoding(encode=named)
 
 
 class EventReply(Response):
@@ -33,6 +55,7 @@ class EventReply(Response):
         events: of the question; a Refusal that they raise becomes the last event.
         done: called at the end, however it comes.
         failed: what the client is told of an error that the events raise.
+        encoding: of the events, and of that error.
     """
 
     media_type = "text/event-stream"
@@ -44,9 +67,10 @@ class EventReply(Response):
         *,
         done: Callable[[], None],
         failed: Callable[[BaseException], Refusal],
+        encoding: Encoding = EVENTS,
     ) -> None:
         self.status_code, self.background, self.body = 200, None, b""
-        self.job, self.events, self.done, self.failed = job, events, done, failed
+        self.job, self.events, self.done, self.failed, self.encoding = job, events, done, failed, encoding
         self.init_headers(HEADERS)
         # The length is not known.
         del self.headers["content-length"]
@@ -89,12 +113,12 @@ class EventReply(Response):
                     except asyncio.CancelledError:
                         raise
                     except Exception as error:
-                        await put(encode("error", self.failed(error).to_dict()))
+                        await put(self.encoding.encode("error", self.failed(error).to_dict()))
                         break
-                    await put(encode(name, data))
+                    await put(self.encoding.encode(name, data))
             finally:
                 if coming is not None:
                     coming.cancel()
                     with contextlib.suppress(BaseException):
                         await coming
-        await put(b"", more=False)
+        await put(self.encoding.end, more=False)

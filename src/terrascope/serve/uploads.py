@@ -1,22 +1,23 @@
-"""A form with files, taken in while it arrives: bounded in bytes, parts and patience, files straight to the disk."""
+"""A form with files, taken in while it arrives: bounded in bytes and parts, files straight to the disk."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import shutil
 import tempfile
-import time
 import unicodedata
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
+from terrascope.serve.body import body_of
 from terrascope.serve.refusals import Refusal
 from terrascope.serve.settings import MAX_QUESTION, MB, ServeSettings
 
@@ -27,32 +28,45 @@ _MAX_FIELDS = 100
 _MAX_FIELD_BYTES = 4 * MAX_QUESTION + 4096
 _MAX_HEADER_BYTES = 8192
 _MAX_NAME_BYTES = 160
-_SLOWEST_BYTES_PER_S = 16 * 1024
-"""What a client must send on average, since it holds a place meanwhile."""
-
 _WRITE_AT = MB
 """Bytes that are gathered before they are written, in a thread, to the disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """A file of a form: where it lies, and the client's own name for it (never a path)."""
+    """A file of a form.
+
+    Attributes:
+        path: where it lies.
+        name: the client's own name for it (never a path).
+        digest: SHA-256 of its content.
+    """
 
     path: Path
     name: str
+    digest: bytes
 
 
 @dataclass(kw_only=True)
 class Form:
-    """The fields of a form: texts and files by name, in order. Its files go with it: call `close`."""
+    """The fields of a form, texts and files, by name and in order. Its files go with it: call `close`."""
 
     folder: Path
-    texts: dict[str, list[str]] = field(default_factory=dict)
-    files: dict[str, list[Upload]] = field(default_factory=dict)
+    parts: list[tuple[str, str | Upload]] = field(default_factory=list)
 
     @property
-    def num_files(self) -> int:
-        return sum(map(len, self.files.values()))
+    def texts(self) -> dict[str, list[str]]:
+        """The texts of each field."""
+        texts: dict[str, list[str]] = {}
+        for name, part in self.parts:
+            if isinstance(part, str):
+                texts.setdefault(name, []).append(part)
+        return texts
+
+    @property
+    def files(self) -> list[tuple[str, Upload]]:
+        """The files with the names of their fields."""
+        return [(name, part) for name, part in self.parts if isinstance(part, Upload)]
 
     def close(self) -> None:
         """Remove its files."""
@@ -68,50 +82,12 @@ def safe_name(name: str) -> str:
     plain = re.sub(r"[^\w.()+-]", "_", last).lstrip(".-_")
     stem, dot, suffix = plain.rpartition(".")
     stem, suffix = (stem, dot + suffix[:8]) if stem else (plain, "")
-    return stem.encode()[: _MAX_NAME_BYTES - 40].decode(errors="ignore") + suffix or "upload"
-
-
-async def body_of(request: Request, max_bytes: int, settings: ServeSettings) -> AsyncIterator[bytes]:
-    """The body of a request as it arrives.
-
-    Raises:
-        Refusal: it is larger than `max_bytes`, nothing arrives for too long, or it trickles.
-        ClientDisconnect: the client went away.
-    """
-    too_large = Refusal(
-        413, "too_large", f"the request is larger than {max_bytes // MB:,} MB; give a part of the scene, or a path"
-    )
-    told = request.headers.get("content-length", "")
-    if told and (not told.isdecimal() or int(told) > max_bytes):
-        raise too_large
-    num_bytes, stream, began = 0, request.stream(), time.monotonic()
-    try:
-        while True:
-            try:
-                chunk = await asyncio.wait_for(anext(stream), settings.upload_timeout_s)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise Refusal(
-                    408,
-                    "slow_client",
-                    f"nothing arrived for {settings.upload_timeout_s:g} seconds; send the request again",
-                    headers={"Connection": "close"},
-                ) from None
-            num_bytes += len(chunk)
-            if num_bytes > max_bytes:
-                raise too_large
-            patience_s = settings.upload_timeout_s + num_bytes / _SLOWEST_BYTES_PER_S
-            if time.monotonic() - began > patience_s:
-                raise Refusal(
-                    408,
-                    "slow_client",
-                    f"the request arrives slower than {_SLOWEST_BYTES_PER_S // 1024} kB a second; send less, or a path",
-                    headers={"Connection": "close"},
-                )
-            yield chunk
-    finally:
-        await stream.aclose()
+    # Products and dates stand at the beginning of a name, bands at its end.
+    half = (_MAX_NAME_BYTES - 40) // 2
+    encoded = stem.encode()
+    if len(encoded) > 2 * half:
+        stem = encoded[:half].decode(errors="ignore") + encoded[-half:].decode(errors="ignore")
+    return stem + suffix or "upload"
 
 
 async def read_form(
@@ -155,6 +131,25 @@ async def read_form(
     return form, num_bytes
 
 
+class _Arriving:
+    """A file of a form that is on its way."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._hash = path, hashlib.sha256()
+        self._file: BinaryIO = path.open("xb")
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def upload(self) -> Upload:
+        """It, once it is whole."""
+        return Upload(path=self._path, name=self._path.name, digest=self._hash.digest())
+
+
 class _FormReader:
     """Sorts what the parser finds into the texts and files of a form."""
 
@@ -162,9 +157,10 @@ class _FormReader:
         self.form, self.settings, self.file_fields = form, settings, file_fields
         self.has_ended = False
         self.num_unwritten = 0
-        self._unwritten: list[tuple[BinaryIO, bytes]] = []
-        self._open_files: list[BinaryIO] = []
-        self._num_texts = 0
+        # A file's end is None.
+        self._unwritten: list[tuple[_Arriving, bytes | None]] = []
+        self._parts: list[tuple[str, str | _Arriving]] = []
+        self._num_texts = self._num_files = 0
         self._begin()
 
     def callbacks(self) -> MultipartCallbacks:
@@ -185,23 +181,29 @@ class _FormReader:
         unwritten, self._unwritten, self.num_unwritten = self._unwritten, [], 0
         try:
             for file, data in unwritten:
-                file.write(data)
+                if data is None:
+                    file.close()
+                else:
+                    file.write(data)
         except OSError as error:
-            raise Refusal(503, "storage", f"the server cannot store the upload ({error.strerror})") from None
+            raise _unstored(error) from None
         if self.has_ended:
-            self.close()
+            self.form.parts = [
+                (name, part.upload() if isinstance(part, _Arriving) else part) for name, part in self._parts
+            ]
 
     def close(self) -> None:
-        for file in self._open_files:
-            file.close()
-        self._open_files.clear()
+        """Close the files of a form that did not arrive."""
+        for _, part in self._parts:
+            if isinstance(part, _Arriving):
+                part.close()
 
     def _begin(self) -> None:
         self._header_name = self._header_value = b""
         self._headers: dict[bytes, bytes] = {}
         self._num_header_bytes = 0
         self._text: bytearray | None = None
-        self._file: BinaryIO | None = None
+        self._file: _Arriving | None = None
         self._name = ""
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
@@ -236,16 +238,18 @@ class _FormReader:
             raise Refusal(
                 400, "unknown_field", f"{self._name[:40]!r} takes no file; send files as {wanted}", self._name
             )
-        number = self.form.num_files + 1
-        if number > self.settings.max_files:
+        self._num_files += 1
+        if self._num_files > self.settings.max_files:
             raise Refusal(413, "too_many_files", f"more than {self.settings.max_files} files were sent", self._name)
         name = safe_name(options[b"filename"].decode("utf-8", "replace"))
         # A folder for each, so that no file lies beside another that it could make GDAL read.
-        home = self.form.folder / str(number)
-        home.mkdir()
-        self._file = (home / name).open("xb")
-        self._open_files.append(self._file)
-        self.form.files.setdefault(self._name, []).append(Upload(path=home / name, name=name))
+        home = self.form.folder / str(self._num_files)
+        try:
+            home.mkdir()
+            self._file = _Arriving(home / name)
+        except OSError as error:
+            raise _unstored(error) from None
+        self._parts.append((self._name, self._file))
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._file is not None:
@@ -257,15 +261,18 @@ class _FormReader:
                 raise Refusal(413, "too_large", f"{self._name[:40]!r} is too long for a field", self._name)
 
     def _on_part_end(self) -> None:
+        if self._file is not None:
+            self._unwritten.append((self._file, None))
         if self._text is not None:
             try:
                 text = self._text.decode("utf-8")
             except UnicodeDecodeError:
                 raise Refusal(400, "malformed", f"{self._name[:40]!r} is no UTF-8 text", self._name) from None
-            self.form.texts.setdefault(self._name, []).append(text)
+            self._parts.append((self._name, text))
 
     def _on_end(self) -> None:
         self.has_ended = True
 
 
-__all__ = ["ClientDisconnect", "Form", "Upload", "body_of", "read_form", "safe_name"]
+def _unstored(error: OSError) -> Refusal:
+    return Refusal(503, "storage", f"the server cannot store the upload ({error.strerror})")

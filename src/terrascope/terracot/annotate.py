@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrascope import masks
+from terrascope.answer import Answer
 from terrascope.errors import QuestionError, TerraScopeError
 from terrascope.landcover import OTHER, TERRASCOPE, UNLABELLED, Nomenclature
 from terrascope.masks import Mask
-from terrascope.predictor import Answer, ManySegmenter, Predictor
+from terrascope.predictor import ManySegmenter, Predictor
 from terrascope.scene import LabelMap, Scene
 from terrascope.sources.chips import Chip
 from terrascope.tasks.question import Question

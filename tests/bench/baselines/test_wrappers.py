@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from terrascope.answer import Answer
 from terrascope.bench.baselines import Blanked, ChangedMasks, RandomGuess, box_of, changed_masks, random_box, shifted
 from terrascope.bench.baselines.blank import blank
 from terrascope.bench.baselines.changed_masks import takes_masks
 from terrascope.bench.item_predictor import Outcome, ask_items, one_by_one
 from terrascope.bench.items import Item
 from terrascope.errors import QuestionError, SceneError, TerraScopeError
-from terrascope.predictor import Answer, Ask
+from terrascope.predictor import Ask
 from terrascope.rasters.sensors import render
 from terrascope.scene import Scene
 from terrascope.sources.chips import ChipError

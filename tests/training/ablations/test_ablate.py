@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from terrascope.answer import Answer
 from terrascope.errors import OutputError, RecipeError, TrainingError
 from terrascope.model import TerraScope
-from terrascope.predictor import Answer
 from terrascope.scene import Scene
 from terrascope.training.ablations import ablate as ablating
 from terrascope.training.ablations.ablate import ablate, judged_name

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from terrascope.answer import Answer
 from terrascope.bench.item_predictor import Outcome, ask_item, ask_items, ask_many
 from terrascope.bench.items import Item
 from terrascope.errors import TerraScopeError
-from terrascope.predictor import Answer, Ask, Predictor
+from terrascope.predictor import Ask, Predictor
 from terrascope.rasters.sensors import sensor_named
 from terrascope.scene import Modality, Observation, Pair, Scene
 

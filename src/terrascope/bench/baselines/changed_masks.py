@@ -16,13 +16,14 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from terrascope.answer import Answer
 from terrascope.bench.baselines.blank import Blanked
 from terrascope.bench.baselines.draws import rng_about
 from terrascope.bench.baselines.measuring import Found, answer_from_masks
 from terrascope.bench.item_predictor import Outcome, ask_item, ask_items, ask_many, one_by_one
 from terrascope.bench.items import Item
 from terrascope.errors import QuestionError, TerraScopeError
-from terrascope.predictor import Answer, Ask, Predictor
+from terrascope.predictor import Ask, Predictor
 from terrascope.scene import Scene
 from terrascope.tasks.measured import class_of
 

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from terrascope.answer import Answer
 from terrascope.bench.baselines.measuring import Found, answer_from_masks, asked_for
 from terrascope.errors import ModelError, QuestionError
 from terrascope.landcover import OTHER, UNLABELLED, Nomenclature
-from terrascope.predictor import Answer
 from terrascope.question import check_question
 from terrascope.rasters.sensors import render
 from terrascope.scene import LabelMap, Observation, Scene

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from terrascope.answer import Answer
 from terrascope.bench.baselines.draws import rng_about
 from terrascope.bench.baselines.measuring import asked_for
 from terrascope.bench.items import Item
 from terrascope.choice import quantity_in
 from terrascope.errors import QuestionError, SampleError
-from terrascope.predictor import Answer
 from terrascope.question import LETTERS, check_question
 from terrascope.sample import Sample
 from terrascope.scene import Scene

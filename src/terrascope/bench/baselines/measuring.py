@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrascope import spatial, trace
+from terrascope.answer import Answer, Grounding
 from terrascope.choice import nearest_option, quantity_in
 from terrascope.errors import ScaleError
-from terrascope.predictor import Answer, Grounding
 from terrascope.quantities import format_area, format_distance, format_share
 from terrascope.question import LETTERS
 from terrascope.scene import Scene

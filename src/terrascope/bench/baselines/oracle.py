@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from terrascope.answer import Answer
 from terrascope.bench.baselines.measuring import Found, answer_from_masks
 from terrascope.bench.items import Item
 from terrascope.errors import QuestionError
-from terrascope.predictor import Answer
 from terrascope.question import check_question
 from terrascope.scene import Scene
 

@@ -43,6 +43,7 @@ class Engine:
         max_rows: reasonings that run at once; the others wait in order.
         language: the pass to use; by default the fastest that computes what the model is.
         tell: called with a sentence where memory ran out and fewer reasonings run at once from then on.
+        make_room: called where memory ran out; lets go of what can be made anew, for good, and says if there was any.
     """
 
     def __init__(
@@ -52,8 +53,9 @@ class Engine:
         max_rows: int = MAX_ROWS,
         language: LanguagePass | None = None,
         tell: Callable[[str], None] | None = None,
+        make_room: Callable[[], bool] | None = None,
     ) -> None:
-        self.model, self.max_rows, self.tell = model, max_rows, tell
+        self.model, self.max_rows, self.tell, self.make_room = model, max_rows, tell, make_room
         self._given = language
         self._language: LanguagePass | None = language
         self._waiting: deque[Ticket[Any]] = deque()
@@ -199,13 +201,16 @@ class Engine:
             results = answer(tickets)
         except Exception as error:
             ran_out = is_out_of_memory(error)
-            if len(tickets) == 1 and not (ran_out and len(self._running) > 1):
+            made_room = ran_out and self._made_room()
+            if not made_room and len(tickets) == 1 and not (ran_out and len(self._running) > 1):
                 self._end(tickets[0], error=error)
                 return
         # Once the error is gone, and with it what the pass that failed had computed.
         if results is not None:
             for ticket, result in zip(tickets, results, strict=True):
                 self._go_on(ticket, result)
+        elif made_room:
+            self._serve(tickets, answer)
         elif ran_out:
             num_left = (len(tickets) + 1) // 2 if len(tickets) > 1 else 0
             self._put_back(tickets[num_left:])
@@ -276,7 +281,9 @@ class Engine:
         except StopIteration as stop:
             self._end(ticket, result=stop.value)
         except Exception as error:
-            if is_out_of_memory(error) and len(self._running) > 1:
+            if is_out_of_memory(error) and self._made_room():
+                self._restart([ticket])
+            elif is_out_of_memory(error) and len(self._running) > 1:
                 self._put_back([ticket])
             else:
                 self._end(ticket, error=error)
@@ -305,6 +312,13 @@ class Engine:
         for ticket in tuple(reversed(tickets)):
             self._leave(ticket)
             self._waiting.appendleft(ticket)
+
+    def _made_room(self) -> bool:
+        if self.make_room is None or not self.make_room():
+            return False
+        if self.tell is not None:
+            self.tell("Memory ran out; from now on no scene stays encoded from one question to the next.")
+        return True
 
     def _put_back(self, tickets: Sequence[Ticket[Any]]) -> None:
         """Let some reasonings start again once others have ended, and no more than are left run at once."""

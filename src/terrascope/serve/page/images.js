@@ -23,6 +23,35 @@ export function guessDate(name) {
   return days.size === 1 ? [...days][0] : "";
 }
 
+/** A name without the last band in it, and that band; null where it holds none. `pattern` is what `/v1/limits` tells. */
+export function splitBand(name, pattern) {
+  const found = [...name.matchAll(new RegExp(pattern, "gi"))].at(-1);
+  if (!found) return null;
+  return { image: `${name.slice(0, found.index)}*${name.slice(found.index + found[0].length)}`, band: found[0] };
+}
+
+/**
+ * The images with files of one band each brought together, as their names say: those that differ in the band alone.
+ * A band that an image has begins the next one.
+ */
+export function groupBands(images, pattern) {
+  const known = new Map();
+  return images.filter((image) => {
+    const split = pattern && image.files && !image.isApart && splitBand(image.files[0].name, pattern);
+    if (!split) return true;
+    const key = `${image.kind} ${split.image}`;
+    const last = known.get(key);
+    const bands = new Set(last?.files.map((file) => splitBand(file.name, pattern).band.toLowerCase()));
+    if (!last || image.files.some((file) => bands.has(splitBand(file.name, pattern).band.toLowerCase()))) {
+      known.set(key, image);
+      return true;
+    }
+    last.files = [...last.files, ...image.files];
+    last.name = split.image;
+    return false;
+  });
+}
+
 /**
  * The scene's part of the form.
  *
@@ -37,8 +66,9 @@ export function appendImages(form, images) {
   }
   const kinds = ["optical", "sar"].map((kind) => inOrder(images.filter((image) => image.kind === kind)));
   kinds.flat().forEach((image) => {
-    if (image.file) form.append(image.kind, image.file, image.file.name);
-    else form.append(`${image.kind}_path`, image.path);
+    if (image.path) form.append(`${image.kind}_path`, image.path);
+    const field = image.files?.length > 1 ? `${image.kind}_bands` : image.kind;
+    for (const file of image.files ?? []) form.append(field, file, file.name);
   });
   const [leading, other] = kinds[0].length ? kinds : [kinds[1], kinds[0]];
   const isStated = leading.every((image) => image.date);
@@ -57,6 +87,7 @@ function inOrder(images) {
 export class ImageList {
   #list;
   #onChange;
+  #bandPattern = null;
 
   constructor(list, onChange) {
     this.#list = list;
@@ -64,8 +95,14 @@ export class ImageList {
     this.images = [];
   }
 
+  /** How a band stands in the name of a file, as a regular expression. */
+  set bandPattern(pattern) {
+    this.#bandPattern = pattern;
+    this.#changed();
+  }
+
   addFiles(files) {
-    for (const file of files) this.#add({ file, name: file.name, note: formatSize(file.size) });
+    for (const file of files) this.#add({ files: [file], name: file.name });
     this.#changed();
   }
 
@@ -94,15 +131,26 @@ export class ImageList {
     (rows[Math.min(at, rows.length - 1)] ?? document.querySelector("#files")).focus();
   }
 
+  /** Let each file of an image be an image. */
+  #separate(image) {
+    const apart = image.files.map((file) => ({ ...image, files: [file], name: file.name, isApart: true }));
+    this.images.splice(this.images.indexOf(image), 1, ...apart);
+    this.#changed();
+    this.#list.querySelector("select")?.focus();
+  }
+
   #changed() {
+    this.images = groupBands(this.images, this.#bandPattern);
     this.#list.replaceChildren(...this.images.map((image, at) => this.#row(image, at + 1)));
     this.#onChange();
   }
 
   #row(image, number) {
     const row = document.createElement("li");
-    const name = make("span", { className: "name", textContent: image.name, title: image.name });
-    const note = make("span", { className: "note", textContent: image.note });
+    const title = image.files?.map((file) => file.name).join("\n") ?? image.name;
+    const name = make("span", { className: "name", textContent: image.name, title });
+    const size = image.files && formatSize(image.files.reduce((sum, file) => sum + file.size, 0));
+    const note = make("span", { className: "note", textContent: image.note ?? size });
     const remove = make("button", { type: "button", className: "remove", textContent: "×", ariaLabel: `Remove ${image.name}` });
     remove.addEventListener("click", () => this.#remove(image));
     row.append(name, remove);
@@ -122,6 +170,17 @@ export class ImageList {
     const fields = make("span", { className: "row" });
     fields.append(kind, date, note);
     row.append(fields);
+    if (image.files?.length > 1) row.append(this.#bands(image));
     return row;
+  }
+
+  /** What was brought together, and the way back. */
+  #bands(image) {
+    const bands = image.files.map((file) => splitBand(file.name, this.#bandPattern).band);
+    const line = make("p", { className: "note bands", textContent: `One image of ${bands.length} files: ${bands.join(", ")}. ` });
+    const separate = make("button", { type: "button", className: "only", textContent: "Separate them", ariaLabel: `Separate ${image.name}` });
+    separate.addEventListener("click", () => this.#separate(image));
+    line.append(separate);
+    return line;
   }
 }

@@ -12,7 +12,7 @@ const LETTERS = "ABCDE";
 const TEXT_FIELDS = ["sensor", "sar_sensor", "gsd", "nodata", "bbox"];
 /** Fields of the form by the names that a refusal gives them; all that concerns images stands beside the scene. */
 const PLACES = Object.fromEntries(["question", "option", "token", ...TEXT_FIELDS].map((name) => [name, name]));
-for (const name of ["optical", "sar", "optical_path", "sar_path", "sample", "date", "reference"]) PLACES[name] = "scene";
+for (const name of ["optical", "sar", "optical_bands", "sar_bands", "optical_path", "sar_path", "sample", "date", "reference"]) PLACES[name] = "scene";
 /** What a refusal without a field is about. */
 const PLACES_BY_CODE = { scene: "scene", scale: "gsd", question: "question", too_large: "scene" };
 
@@ -77,8 +77,8 @@ function fillForm() {
 
 /** What can be seen without the server; true if nothing is missing. */
 function isComplete() {
-  const files = images.images.filter((image) => image.file);
-  const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
+  const files = images.images.flatMap((image) => image.files ?? []);
+  const bytes = files.reduce((sum, { size }) => sum + size, 0);
   const megabytes = (number) => `${Math.ceil(number / 2 ** 20)} MB`;
   const problems = [
     [!images.images.length, "scene", "Give a scene: drop an image, choose files, or use the sample."],
@@ -99,12 +99,17 @@ async function send() {
   if (running) return;
   token.set(at("token").value.trim() || token.get());
   hideErrors();
-  if (!isComplete()) return;
   running = new AbortController();
+  // Where a token was wanted, this is the first moment to have them.
+  if (!limits.model) await start();
+  if (!isComplete()) {
+    running = null;
+    return;
+  }
   setRunning(true);
   const began = performance.now();
   let step = 0;
-  state(images.images.some((image) => image.file) ? "Sending the images …" : "Sending …");
+  state(images.images.some((image) => image.files) ? "Sending the images …" : "Sending …");
   speak("The question was sent.");
   const pixelSize = Number(at("gsd").value) || null;
   result.begin(at("question").value.trim(), optionTexts());
@@ -263,6 +268,7 @@ async function start() {
     at("model").textContent = limits.model ? `model ${limits.model}` : "";
     at("sensors").replaceChildren(...(limits.sensors ?? []).map((name) => new Option(name)));
     at("on-server").hidden = !limits.paths;
+    images.bandPattern = limits.band_name;
   } catch (error) {
     // Where a token is wanted the page is usable without the limits; the field for it is offered at once.
     if (error.status === 401) at("part-token").hidden = false;

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from terrascope.answer import Answer
 from terrascope.bench import build as builder
 from terrascope.bench.derived import question_id
 from terrascope.bench.item_predictor import Outcome, ask_of
@@ -30,7 +31,7 @@ from terrascope.choice import nearest_option
 from terrascope.errors import OutputError, SampleError, TerraScopeError
 from terrascope.model.generation import GenerationSettings
 from terrascope.model.terrascope import TerraScope
-from terrascope.predictor import Answer, Ask
+from terrascope.predictor import Ask
 from terrascope.question import LETTERS
 from terrascope.sample import Sample
 from terrascope.scene import Scene
