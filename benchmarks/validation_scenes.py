@@ -114,9 +114,9 @@ def ombria_scenes(data: Path) -> Iterator[ValidationScene]:
     return chip_scenes("OMBRIA", read_all(Ombria(data / "ombria"), "val"))
 
 
-def generated_scenes(kind: str, num: int) -> Iterator[ValidationScene]:
-    """The first `num` generated validation scenes of a kind, `country` or `town`."""
-    for seed in range(VALIDATION_SEED, VALIDATION_SEED + num):
+def generated_scenes(kind: str, num: int, first_seed: int = VALIDATION_SEED) -> Iterator[ValidationScene]:
+    """`num` generated scenes of a kind, `country` or `town`; by default the first validation scenes."""
+    for seed in range(first_seed, first_seed + num):
         sample = make_sample(seed, kind=kind)
         for shown in _modalities(True):
             scene, name = show(sample.scene, shown), f"{kind} {seed}"

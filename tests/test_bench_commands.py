@@ -18,12 +18,13 @@ from typer.testing import CliRunner
 
 from endpoint import KEY, Scripted, served
 from terrascope import bench_commands, data_commands
+from terrascope.answer import Answer
 from terrascope.bench.items import shown_of
 from terrascope.bench.predictors import BASELINES, WRAPPERS
 from terrascope.bench.store import open_bench
 from terrascope.bench_commands import asking
 from terrascope.errors import QuestionError
-from terrascope.predictor import Answer, Predictor
+from terrascope.predictor import Predictor
 from terrascope.scene import Scene
 from terrascope.sources import generated
 from terrascope.usage import end_command
@@ -435,7 +436,7 @@ def test_the_table_of_others_can_be_asked(tmp_path: Path, real_data: Path) -> No
         (("--model", "box:"), "'' names no model; write the model's name, such as nano, or one of random, "),
         (
             ("--read", "synthetic=20,size=128"),
-            "--read synthetic=20,size=128: the options of a source stand in the benchmark; give its folder alone, as "
+            "--read synthetic=20,size=128: its options are known from how this was built; give its folder alone, as "
             "synthetic=20",
         ),
         (("--read", "xbd"), "--read xbd: give the name of a source and its folder, as NAME=DIR"),

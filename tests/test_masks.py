@@ -232,6 +232,16 @@ def test_components_against_flood_fill(mask: Mask, connectivity: Connectivity) -
     assert masks.component_sizes(mask, connectivity=connectivity).tolist() == [len(part) for part in labelled]
 
 
+@given(tiny_masks, st.floats(0, 30))
+def test_specks_against_flood_fill(mask: Mask, min_pixels: float) -> None:
+    found = masks.drop_specks(mask, min_pixels)
+    components = flood_fill(mask, 8)
+    smallest = min(min_pixels, max(map(len, components), default=0))
+    kept = {place for part in components if len(part) >= smallest for place in part}
+    assert {(int(y), int(x)) for y, x in np.argwhere(found)} == kept
+    assert found.any() == mask.any() and not np.shares_memory(found, mask)
+
+
 def test_components_known() -> None:
     mask = draw("##..#", "#..#.", ".....", "..###")
     assert masks.label_components(mask, connectivity=8)[1] == 3

@@ -221,6 +221,19 @@ def component_sizes(mask: Mask, *, connectivity: Connectivity = 8) -> NDArray[np
     return stats[1:, cv2.CC_STAT_AREA].astype(np.int64)
 
 
+def drop_specks(mask: Mask, min_pixels: float) -> Mask:
+    """The mask without components (8 neighbours) of fewer than `min_pixels` pixels.
+
+    Where all have fewer, those of the most pixels stay: a mask is not made empty.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(_bytes(mask), connectivity=8, ltype=cv2.CV_32S)
+    sizes = stats[1:, cv2.CC_STAT_AREA]
+    if not len(sizes) or sizes.min() >= min_pixels:
+        return mask.copy()
+    is_kept = np.concatenate([[False], sizes >= min(min_pixels, sizes.max())])
+    return is_kept[labels]
+
+
 def dilate(mask: Mask, radius: int = 1, *, connectivity: Connectivity = 8) -> Mask:
     """The mask grown by `radius` pixels: to all 8 neighbours (a square) or to the 4 that share a side (a diamond)."""
     if radius < 0:

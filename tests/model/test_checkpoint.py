@@ -75,6 +75,7 @@ NEW = {
     "modalities": "concatenate",
     "prompt_modalities": "optical",
     "mask_temperature": 1.5,
+    "min_object_cells": 2.5,
 }
 
 
@@ -93,7 +94,7 @@ def test_what_is_interleaved_is_saved_and_old_checkpoints_follow_the_paper(whole
     config = model.config
     assert (config.interleave, config.modalities, config.prompt_modalities) == ("mask", "adaptive", "all")
     assert (config.similarity_threshold, config.random_seed, config.mask_temperature) == (0.0, 0, 1.0)
-    assert config.random_tokens is None and config.merged_side == 1
+    assert config.random_tokens is None and config.merged_side == 1 and config.min_object_cells == 0.0
     assert processor.prompt_modalities == "all"
 
 
@@ -123,6 +124,7 @@ def test_settings_are_taken_by_model_and_processor_together(whole: Path) -> None
         ({"prompt_modalities": "sar"}, "prompt_modalities must be 'all' or 'optical', but is \"sar\""),
         ({"mask_temperature": 0.0}, "mask_temperature must be greater than 0, but is 0.0"),
         ({"mask_temperature": float("inf")}, "mask_temperature must be a finite number, but is Infinity"),
+        ({"min_object_cells": -1.0}, "min_object_cells must be greater than or equal to 0, but is -1.0"),
         ({"similarity_threshold": 1.0}, "similarity_threshold must be less than 1, but is 1.0"),
         ({"random_tokens": 0}, "random_tokens must be greater than or equal to 1, but is 0"),
         ({"random_seed": -1}, "random_seed must be greater than or equal to 0, but is -1"),

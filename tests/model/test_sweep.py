@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from terrascope.doctor.folders import cache_folder
+from terrascope.masks import drop_specks
 from terrascope.model import sweep as sweeping
 from terrascope.model.drawing import ground
 from terrascope.model.encoding import encode_scene
@@ -130,6 +131,28 @@ def test_temperature_changes_the_confidence_and_not_the_mask(tiny: Loaded, large
     monkeypatch.setattr(sweeping, "_decode", lambda model, views, states, _: torch.full((len(views), 1, 8, 8), -2.0))
     (empty,) = run(tiny, Scene((replace(large.pairs[0], sar=None),)), [replace(query, pair=0)])
     assert empty.confidence == pytest.approx(1 - 1 / (1 + np.exp(2 / 2.5)))
+
+
+@pytest.mark.parametrize("num_cells", [3.0, 40.0, 1e6])
+def test_specks_are_dropped_by_the_size_of_a_view(tiny: Loaded, large: Scene, monkeypatch, num_cells: float) -> None:  # type: ignore[no-untyped-def]
+    model, processor = tiny
+    asked = queries(tiny, 1, 0)
+    plain = run(tiny, large, asked)
+    monkeypatch.setattr(model.config, "min_object_cells", num_cells)
+    cells = 16 * 16
+    for before, after in zip(plain, run(tiny, large, asked), strict=True):
+        assert np.array_equal(after.mask, drop_specks(before.mask, num_cells * SETTINGS.view**2 / cells))
+        assert after.confidence == before.confidence
+    changed = [not np.array_equal(a.mask, b.mask) for a, b in zip(plain, run(tiny, large, asked), strict=True)]
+    assert any(changed)
+    with torch.inference_mode():
+        encoded = encode_scene(model, processor.image_processor.prepare_scene(large))
+        mask, confidence = ground(model, encoded, 1, asked[0].state)
+        monkeypatch.setattr(model.config, "min_object_cells", 0.0)
+        everything, same = ground(model, encoded, 1, asked[0].state)
+    height, width = large.shape
+    assert np.array_equal(mask.numpy(), drop_specks(everything.numpy(), num_cells * height * width / cells))
+    assert confidence == same
 
 
 def test_an_empty_mask_is_as_sure_as_its_highest_pixel(tiny: Loaded, large: Scene, monkeypatch) -> None:  # type: ignore[no-untyped-def]

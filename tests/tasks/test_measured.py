@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.oracle import HEIGHT, TREE, WATER, WIDTH, ground, make_scene
 
-from terrascope.predictor import Answer
+from terrascope.answer import Answer
 from terrascope.tasks.measured import class_of, measured_answer
 
 
@@ -97,6 +97,43 @@ def test_the_larger_of_two_masks_is_measured() -> None:
 )
 def test_a_sentence_names_at_most_one_class(text: str, name: str | None) -> None:
     assert class_of(text) == name
+
+
+BEFORE = np.zeros((HEIGHT, WIDTH), bool)
+BEFORE[2:4, 2:42:5] = True
+"""Eight buildings in a row."""
+AFTER = BEFORE.copy()
+AFTER[:, 15:] = False
+"""The first three of them."""
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "images", "masks", "measured"),
+    [
+        ("7", ("building", "destroyed building"), (1, 2), (BEFORE, AFTER), "3"),
+        ("90%", ("buildings", "destroyed buildings"), (1, 2), (BEFORE, AFTER), "38%"),
+        ("90%", ("building", "destroyed building"), (1, 2), (AFTER, BEFORE), "100%"),
+        ("90%", ("building", "destroyed building"), (1, 2), (BEFORE & False, AFTER), None),
+        ("0", ("building", "destroyed building"), (1, 2), (BEFORE, AFTER & False), "0"),
+        ("90%", ("destroyed building", "building"), (1, 2), (BEFORE, AFTER), None),
+        ("90%", ("building", "destroyed building"), (2, 2), (BEFORE, AFTER), None),
+        ("90%", ("building", "destroyed building"), (2, 1), (BEFORE, AFTER), None),
+        ("90%", ("building", "building"), (1, 2), (BEFORE, AFTER), None),
+        ("7 ha", ("building", "destroyed building"), (1, 2), (BEFORE, AFTER), None),
+    ],
+)
+def test_destroyed_buildings_are_counted_among_those_before(
+    text: str, names: tuple[str, str], images: tuple[int, int], masks: tuple[np.ndarray, ...], measured: str | None
+) -> None:
+    steps = " ".join(f"The {name}: Image: {image} [SEG] Seen." for name, image in zip(names, images, strict=True))
+    answer = Answer.from_reasoning(
+        scene=make_scene(gsd_m=10, num_dates=2),
+        question="How many buildings were destroyed?",
+        reasoning=f"<think>{steps}</think><answer>{text}</answer>",
+        groundings=[ground(mask, image=image) for mask, image in zip(masks, images, strict=True)],
+        model="test",
+    )
+    assert measured_answer(answer) == measured
 
 
 def test_the_larger_class_is_found_in_any_words() -> None:

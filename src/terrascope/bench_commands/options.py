@@ -66,7 +66,7 @@ def read_roots(texts: Iterable[str] | None) -> dict[str, str]:
             raise SampleError(f"--read {text}: give the name of a source and its folder, as NAME=DIR")
         if re.search(r",\w+=", root):
             raise SampleError(
-                f"--read {text}: the options of a source stand in the benchmark; give its folder alone, as "
+                f"--read {text}: its options are known from how this was built; give its folder alone, as "
                 f"{name}={root.partition(',')[0]}"
             )
         roots[name] = root

@@ -61,6 +61,8 @@ class TerraScopeConfig(PreTrainedConfig):
         mask_images: SAM-2 draws on `all` images of a pair and fuses them, or on the `optical` one where there is one.
         mask_temperature: mask logits are divided by it before they become the probabilities of the confidence; where
             the mask ends stays the same.
+        min_object_cells: components of a mask that are smaller than so many cells of the mask decoder's grid are
+            dropped, unless all are; 0 to keep all.
         routing: a [SEG] lies on the image that "Image: t" names (`indicator`), or on each in turn (`round_robin`).
         stop_tokens: tokens that end the reasoning beside the end of text.
         max_masks: generation stops after so many [SEG] tokens.
@@ -98,6 +100,7 @@ class TerraScopeConfig(PreTrainedConfig):
         mask_resize: MaskResize = "direct",
         mask_images: MaskImages = "all",
         mask_temperature: Annotated[float, Field(gt=0)] = 1.0,
+        min_object_cells: Annotated[float, Field(ge=0)] = 0.0,
         routing: Routing = "indicator",
         stop_tokens: Sequence[str] = (),
         max_masks: Size = 20,
@@ -136,6 +139,7 @@ class TerraScopeConfig(PreTrainedConfig):
         self.mask_resize = mask_resize
         self.mask_images = mask_images
         self.mask_temperature = mask_temperature
+        self.min_object_cells = min_object_cells
         self.routing = routing
         self.stop_tokens = list(stop_tokens)
         self.max_masks = max_masks
@@ -168,6 +172,13 @@ class TerraScopeConfig(PreTrainedConfig):
     def sam_size(self) -> int:
         """Pixels along one edge of the mask decoder's input."""
         return int(self.sam_config.prompt_encoder_config.image_size)
+
+    def min_object_pixels(self, view: tuple[int, int]) -> float:
+        """Pixels of the smallest component that a mask keeps where the mask decoder sees `view` (height, width)."""
+        prompts = self.sam_config.prompt_encoder_config
+        # SAM-2 draws its logits on four cells a patch, along each edge.
+        num_cells = (4 * prompts.image_size // prompts.patch_size) ** 2
+        return self.min_object_cells * view[0] * view[1] / num_cells
 
 
 def _forget_formats(config: PreTrainedConfig) -> None:

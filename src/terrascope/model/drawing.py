@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from terrascope.masks import drop_specks
 from terrascope.model.configuration import TerraScopeConfig
 from terrascope.model.encoding import EncodedScene
 from terrascope.model.engine.requests import Ground
@@ -17,14 +18,26 @@ from terrascope.model.modeling import TerraScopeForConditionalGeneration
 def ground(
     model: TerraScopeForConditionalGeneration, encoded: EncodedScene, pair: int, seg_state: Tensor
 ) -> tuple[Tensor, float]:
-    """The mask bool `[H, W]` of a [SEG] state `[D]` on a pair, and its confidence: `read_mask` of `mask_logits`."""
+    """The mask bool `[H, W]` of a [SEG] state `[D]` on a pair, and its confidence: `read_mask` of `mask_logits`,
+    without specks."""
     return ground_all(model, [Ground(encoded, pair, seg_state)])[0]
 
 
 def ground_all(model: TerraScopeForConditionalGeneration, asked: Sequence[Ground]) -> list[tuple[Tensor, float]]:
-    """The masks of several [SEG] states, with their confidences, in the order in which they are asked for."""
+    """The masks of several [SEG] states, with their confidences, in the order in which they are asked for.
+
+    The confidence is that of all that was drawn: specks that are dropped (`min_object_cells`) count in it.
+    """
     temperature = model.config.mask_temperature
-    return [read_mask(logits, seen, temperature) for logits, seen in mask_logits(model, asked)]
+    found = [read_mask(logits, seen, temperature) for logits, seen in mask_logits(model, asked)]
+    if model.config.min_object_cells == 0:
+        return found
+    return [(_without_specks(mask, model.config), confidence) for mask, confidence in found]
+
+
+def _without_specks(mask: Tensor, config: TerraScopeConfig) -> Tensor:
+    height, width = mask.shape
+    return torch.from_numpy(drop_specks(mask.numpy(), config.min_object_pixels((height, width))))
 
 
 def mask_logits(model: TerraScopeForConditionalGeneration, asked: Sequence[Ground]) -> list[tuple[Tensor, Tensor]]:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from terrascope.masks import drop_specks
 from terrascope.model.drawing import drawn_on
 from terrascope.model.engine.requests import Pause, Program
 from terrascope.model.modeling import TerraScopeForConditionalGeneration
@@ -116,11 +117,13 @@ def sweep(
             progress((number + 1) * row_views, num_views)
         yield Pause()
     results = []
-    temperature = model.config.mask_temperature
+    temperature, smallest = model.config.mask_temperature, model.config.min_object_pixels((rows.size, columns.size))
     for number in range(len(queries)):
         mask = np.unpackbits(masks[number], axis=1, count=width).view(np.bool_)
         size = np.count_nonzero(mask)
         confidence = inside[number] / size if size else 1 / (1 + np.exp(float(highest[number]) / temperature))
+        if smallest > 0:
+            mask = drop_specks(mask, smallest)
         results.append(Swept(mask, float(confidence)))
     unfinished.clear()
     return results, unfinished.problem

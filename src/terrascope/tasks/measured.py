@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from terrascope.answer import Answer
 from terrascope.landcover import NOMENCLATURES, TERRASCOPE
-from terrascope.predictor import Answer
 from terrascope.quantities import format_area, format_distance, format_share
 from terrascope.trace import METRES, SQUARE_METRES, stated_numbers
 
@@ -14,9 +14,10 @@ def measured_answer(answer: Answer) -> str | None:
     """The measured counterpart of an answer, worded like it; None where it states no quantity of its masks.
 
     A share, an area, a count or a part of the scene is that of the one mask of the reasoning; a length is the distance
-    between its last two. Asked which of two classes is larger, it is the one with the larger of the two masks. With
-    several masks a share or a count may be of anything, and nothing is claimed. Where an option was chosen, its text is
-    what is stated.
+    between its last two. Asked which of two classes is larger, it is the one with the larger of the two masks. Of
+    buildings, and of destroyed ones on a later image, a count is that of the latter, a share that of the former's
+    number. With several other masks a share or a count may be of anything, and nothing is claimed. Where an option was
+    chosen, its text is what is stated.
     """
     text = answer.option or answer.text
     larger = _larger_class(answer)
@@ -31,6 +32,10 @@ def measured_answer(answer: Answer) -> str | None:
     last = answer.steps[-1]
     if unit in METRES:
         return format_distance(last.distance_m) if last.distance_m is not None else None
+    buildings = _count_buildings(answer)
+    if buildings is not None and unit in ("%", "count"):
+        total, destroyed = buildings
+        return str(destroyed) if unit == "count" else format_share(min(1.0, destroyed / total)) if total else None
     if len(answer.steps) != 1:
         return None
     if unit in SQUARE_METRES:
@@ -56,6 +61,18 @@ def _larger_class(answer: Answer) -> str | None:
     if None in names or names[0] == names[1] or sizes[0] == sizes[1]:
         return None
     return names[0] if sizes[0] > sizes[1] else names[1]
+
+
+def _count_buildings(answer: Answer) -> tuple[int, int] | None:
+    """The buildings of an image, and the destroyed ones of a later, where the two masks are of these; else None."""
+    if len(answer.steps) != 2:
+        return None
+    before, after = answer.steps
+    if (class_of(before.text), class_of(after.text)) != ("building", "destroyed building"):
+        return None
+    if before.image >= after.image:
+        return None
+    return before.measurement.num_objects, after.measurement.num_objects
 
 
 def class_of(text: str) -> str | None:

@@ -45,7 +45,7 @@ LANGUAGE = (
     # The mask decoder learns apart: no mask is decoded here, the states are drawn to what SAM-2 was asked with.
     "objective.loss.seg_loss_weight=0",
     "objective.alignment=1.0",
-    "optimizer.weight_decay=0.05",
+    "optimizer.learning_rate=1e-3",
     "optimizer.betas=[0.9, 0.98]",
     "optimizer.warmup=0.06",
     "cache_mb=4000",
@@ -193,6 +193,7 @@ def compose(tokenizer: PreTrainedTokenizerFast) -> tuple[TerraScopeForConditiona
         max_tiles=1,
         view_size=nano.VIEW_SIZE,
         choice_rule="nearest",
+        min_object_cells=4.0,
     )
     model = TerraScopeForConditionalGeneration(config)
     initialize_narrow(model.vlm.model.multi_modal_projector)

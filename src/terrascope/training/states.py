@@ -25,8 +25,9 @@ _SHARD_STATES = 8192
 """States of one file: some 60 MB for an 8B model in half precision."""
 
 _NO_MATTER = {
-    "sam_config", "mask_choice", "mask_resize", "mask_images", "mask_temperature", "max_masks", "view_size",
-    "choice_rule", "stop_tokens", "routing", "transformers_version", "_name_or_path", "architectures", "dtype",
+    "sam_config", "mask_choice", "mask_resize", "mask_images", "mask_temperature", "min_object_cells",
+    "max_masks", "view_size", "choice_rule", "stop_tokens", "routing", "transformers_version",
+    "_name_or_path", "architectures", "dtype",
 }  # fmt: skip
 """What a configuration states beside that on which [SEG] states depend."""
 
