@@ -230,6 +230,14 @@ def test_a_path_that_is_no_file(path: str, expected: str, tmp_path: Path) -> Non
     assert expected in refusal(tmp_path, "--optical", path)
 
 
+def test_several_pictures_as_one_image(tmp_path: Path) -> None:
+    one, other = (str(write(tmp_path / name, driver="PNG")) for name in ("a.png", "b.png"))
+    assert refusal(tmp_path, "--optical", f"{one},{other}") == (
+        f"error: {one} and {other} both hold the red of a picture, so they are not one image; "
+        "give each as an image of its own, or only one of them\n"
+    )
+
+
 def test_what_is_odd_but_sound_is_answered(tmp_path: Path) -> None:
     folder = tmp_path / "à 山" / ("x" * 120) / ("y" * 120) / ("z" * 120)
     folder.mkdir(parents=True)

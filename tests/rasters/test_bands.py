@@ -158,3 +158,29 @@ def test_names_that_several_sensors_have_are_told() -> None:
         SceneError, match=r"several sensors have bands named B02, B03, B04; give --sensor \(one of sentinel-2, "
     ):
         name_bands(layers, sensor=None, modality="optical", source="a.tif")
+
+
+def picture(path: str, colors: Sequence[str] = ("red", "green", "blue")) -> list[Layer]:
+    return [
+        Layer(path=path, index=index, label="", color=color, dtype="uint8") for index, color in enumerate(colors, 1)
+    ]
+
+
+def test_several_pictures_are_not_one() -> None:
+    said = (
+        "^a.png and b.png both hold the red of a picture, so they are not one image; give each as an image of its own"
+    )
+    for layers in (picture("a.png") + picture("b.png"), picture("a.png") + picture("b.png") + picture("c.png")):
+        with pytest.raises(SceneError, match=said):
+            name_bands(layers, sensor=None, modality="optical", source="a.png and more")
+    with pytest.raises(SceneError, match=r"^a.tif: bands 2 and 4 are both green; keep one of them$"):
+        name_bands(picture("a.tif", ("red", "green", "blue", "green")), sensor=None, modality="optical", source="a.tif")
+
+
+def test_a_picture_may_have_its_colours_in_three_files_and_others_beside_it() -> None:
+    colors = {"r.png": "red", "g.png": "green", "b.png": "blue", "one.png": "gray", "other.png": "gray"}
+    layers = [layer for path, color in colors.items() for layer in picture(path, (color,))]
+    reading = name_bands(layers, sensor=None, modality="optical", source="r.png and 4 more")
+    assert {band: layer.path for band, layer in reading.bands.items()} == {
+        "red": "r.png", "green": "g.png", "blue": "b.png",
+    }  # fmt: skip

@@ -69,6 +69,31 @@ def test_metadata_decide_where_the_folder_was_renamed(tmp_path: Path, offset, ba
     assert (product.sensor, product.date) == (sensor, datetime.date(2024, 5, 1))
 
 
+def test_metadata_above_what_is_no_product_say_nothing_of_it(tmp_path: Path) -> None:
+    (tmp_path / "MTD_MSIL2A.xml").write_text(metadata_xml(offset=-1000, baseline="05.10"))
+    lone = write_image(tmp_path / "upload-1" / "1" / "B04.tif")
+    assert find_product(lone) == find_product([lone]) == find_product(lone.parent) == Product()
+    resolution = write_image(tmp_path / "R10m" / "B04.tif")
+    assert find_product(resolution) == Product()
+    beside = write_image(tmp_path / "B04.tif")
+    assert find_product(beside).sensor == "sentinel-2-offset"
+    named = write_image(tmp_path / "upload-2" / "T32TQM_20240501T101031_B04_10m.jp2", driver="JP2OpenJPEG")
+    assert (find_product(named).sensor, find_product(named).date) == (None, datetime.date(2024, 5, 1))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [f"{S2_L2A}/GRANULE/L2A_T32TQM/IMG_DATA/R10m", "renamed/GRANULE/L2A_T32TQM/IMG_DATA/R10m",
+     "renamed/GRANULE/L2A_T32TQM/IMG_DATA", "renamed/IMG_DATA", "renamed", f"{S2_L2A}/bands/10m"],
+)  # fmt: skip
+def test_metadata_of_a_product_are_found_from_any_of_its_folders(tmp_path: Path, place: str) -> None:
+    band = write_image(tmp_path / place / "B04.tif")
+    (tmp_path / Path(place).parts[0] / "MTD_MSIL2A.xml").write_text(metadata_xml(offset=0, baseline="05.10"))
+    product = find_product(band)
+    assert product.sensor == "sentinel-2" and "offset 0: by MTD_MSIL2A.xml" in product.evidence
+    assert find_product([band]) == product
+
+
 def test_metadata_that_mean_something_else_are_refused(tmp_path: Path) -> None:
     safe = safe_l2a(tmp_path, xml=metadata_xml(offset=-500, baseline="05.10"))
     with pytest.raises(SceneError, match=r"MTD_MSIL2A.xml: states a quantification of 10000 and offsets of -500"):
@@ -183,6 +208,17 @@ def test_grd_without_calibration_says_what_is_assumed(tmp_path: Path) -> None:
     product = find_product(grd_product(tmp_path, sigma=None) / "measurement")
     assert product.scaling is None
     assert product.assumptions[0].startswith("The amplitudes are not calibrated: 600")
+
+
+def test_calibration_beside_what_is_no_product_says_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measurement = next((grd_product(tmp_path, sigma="400 500 600") / "measurement").glob("*-vv-*"))
+    assert find_product(measurement).scaling == (1 / 500, 0.0)
+    monkeypatch.chdir(measurement.parent)
+    assert find_product(measurement.name).scaling == (1 / 500, 0.0)
+    moved = measurement.rename(measurement.parents[1] / "annotation" / measurement.name)
+    assert find_product(moved).scaling is None and find_product(moved).sensor == "sentinel-1-grd"
 
 
 def test_rtc_products(tmp_path: Path) -> None:

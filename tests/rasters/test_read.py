@@ -341,8 +341,12 @@ def test_dates_put_the_pairs_in_order(tmp_path: Path) -> None:
     np.testing.assert_allclose([pair.optical.pixels[0, 0, 0] for pair in scene.pairs], [0.2, 0.3, 0.1], rtol=1e-6)
     undated = open_scene(optical=files)
     np.testing.assert_allclose([pair.optical.pixels[0, 0, 0] for pair in undated.pairs], [0.1, 0.2, 0.3], rtol=1e-6)
-    with pytest.raises(SceneError, match="2 dates were given for 3 images"):
+    with pytest.raises(SceneError, match=r"^2 dates were given for 3 images; give one date per image$"):
         open_scene(optical=files, dates=["2024-07-01", "2024-07-02"])
+    with pytest.raises(SceneError, match=r"^1 date was given for 3 images"):
+        open_scene(optical=files, dates=["2024-07-01"])
+    with pytest.raises(SceneError, match=r"^2 dates were given for 1 image;"):
+        open_scene(optical=files[:1], dates=["2024-07-01", "2024-07-02"])
     assert scene.notes == ("The images were put in the order of their dates: 2023-01-01, 2024-01-01, 2024-07-01.",)
     assert undated.notes == ()
 
@@ -390,6 +394,19 @@ def test_equal_and_unknown_days_are_said(tmp_path: Path) -> None:
     mixed = open_scene(optical=[files[0], dated])
     assert mixed.notes == ("The date of a.tif is not known, so the images stay in the order given.",)
     assert mixed.pairs[1].optical.pixels[0, 0, 0] == pytest.approx(0.15)
+    mixed = open_scene(optical=[*files, dated])
+    assert mixed.notes == ("The dates of a.tif and b.tif are not known, so the images stay in the order given.",)
+
+
+def test_no_picture_is_lost_where_several_are_given_as_one_image(tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "b")):
+        Image.fromarray(np.full((6, 7, 3), 50 * (1 + number), np.uint8)).save(tmp_path / f"{name}.png")
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    for given in ([files], tmp_path):
+        with pytest.raises(SceneError, match=r"a\.png and \S*b\.png both hold the red of a picture"):
+            open_scene(optical=given)
+    dates = open_scene(optical=files)
+    assert [pair.optical.pixels[0, 0, 0] for pair in dates.pairs] == [50, 100]
 
 
 def test_sar_in_another_crs_lands_on_the_optical_grid(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import warnings
@@ -18,6 +19,7 @@ from pyproj import Transformer
 from rasterio.errors import NotGeoreferencedWarning
 
 from terrascope.errors import SceneError
+from terrascope.rasters import parallel
 from terrascope.rasters.read import open_scene, read_observation
 from terrascope.rasters.sensors import render_overview
 from terrascope.rasters.store import FileStore
@@ -82,6 +84,10 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict:
             rng.integers(1000, 4000, (side, side)).astype(np.uint16),
             driver="JP2OpenJPEG", REVERSIBLE="YES", QUALITY="100", BLOCKXSIZE=256, BLOCKYSIZE=256, **utm(metres),
         )  # fmt: skip
+    placeless = folder / "placeless"
+    for name, band in zip(names, stored, strict=True):
+        write_tif(placeless / f"{name}.tif", np.maximum(band, 1))
+    write_tif(placeless / "B11.tif", rng.integers(1, 4000, (350, 450)).astype(np.uint16))
     return {
         "num_blind": int((classes == 0).sum()),
         "same grid": both(optical=same),
@@ -89,10 +95,11 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict:
         "another CRS": both(optical=same, sar=other_crs),
         "SAFE": both(optical=safe),
         "a bbox": both(optical=bands, bbox=(15.001, 45.105, 15.08, 45.15)),
+        "no place": both(optical=placeless),
     }
 
 
-@pytest.mark.parametrize("kind", ["same grid", "several resolutions", "another CRS", "SAFE", "a bbox"])
+@pytest.mark.parametrize("kind", ["same grid", "several resolutions", "another CRS", "SAFE", "a bbox", "no place"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_window_is_that_part_of_the_whole(kinds: dict, kind: str, data) -> None:
@@ -170,6 +177,82 @@ def test_opening_makes_the_overview_of_the_picture(tmp_path: Path, monkeypatch: 
     path.unlink()
     monkeypatch.setattr(OpenRaster, "read", None)
     np.testing.assert_allclose(render_overview(image, 15), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["same grid", "several resolutions", "another CRS", "SAFE", "a bbox", "no place"])
+def test_a_pickled_scene_opens_its_files_when_it_is_read(
+    kinds: dict, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_scene, stored_scene = kinds[kind]
+    with monkeypatch.context() as closed:
+        closed.setattr(parallel, "OpenRaster", None)
+        arrived = pickle.loads(pickle.dumps(stored_scene))
+    assert arrived.notes == stored_scene.notes and len(arrived.pairs) == len(stored_scene.pairs)
+    for whole, stored, found in zip(
+        whole_scene.observations, stored_scene.observations, arrived.observations, strict=True
+    ):
+        assert type(found.pixels) is type(stored.pixels) and not isinstance(found.pixels, np.ndarray)
+        for name in ("bands", "modality", "sensor", "georeference", "date", "source", "evidence", "assumptions"):
+            assert getattr(found, name) == getattr(stored, name), name
+        np.testing.assert_array_equal(found.valid, stored.valid)
+        height, width = whole.shape
+        for rows, columns in ((slice(0, height), slice(0, width)), (slice(37, 91), slice(width - 60, width - 1))):
+            np.testing.assert_array_equal(
+                found.window(rows, columns).pixels, whole.window(rows, columns).pixels, strict=True
+            )
+        np.testing.assert_array_equal(found.overview(100).pixels, stored.overview(100).pixels)
+
+
+def test_what_the_survey_found_travels_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("terrascope.rasters.survey.OVERVIEW_SIDE", 30)
+    numbers = np.random.default_rng(0).integers(100, 4000, (3, 70, 90)).astype(np.uint16)
+    numbers[:, :20] = 77
+    path = write_tif(tmp_path / "a.tif", numbers, ("B02", "B03", "B04"), **utm(10))
+    scene = open_scene(optical=path, nodata=77, in_memory_pixels=10)
+    arrived = pickle.loads(pickle.dumps(scene)).observations[0]
+    expected = scene.observations[0].overview(30)
+    assert not arrived.valid[:20].any() and arrived.valid[20:].all()
+    assert (arrived.window(slice(0, 20), slice(0, 90)).pixels == 0).all()
+    path.unlink()
+    monkeypatch.setattr(OpenRaster, "read", None)
+    found = arrived.overview(30)
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    np.testing.assert_array_equal(found.valid, expected.valid)
+
+
+ELSEWHERE = """
+import pickle, sys
+from terrascope.errors import SceneError
+scene = pickle.load(sys.stdin.buffer)
+try:
+    pixels = [image.window(slice(10, 30), slice(20, 50)).pixels for image in scene.observations]
+except SceneError as error:
+    pixels = str(error)
+pickle.dump(pixels, sys.stdout.buffer)
+"""
+
+
+def test_another_process_in_another_folder_reads_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_elsewhere() -> list[np.ndarray] | str:
+        (tmp_path / "other").mkdir(exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-c", ELSEWHERE], input=sent, cwd=tmp_path / "other", capture_output=True, check=True
+        )
+        return pickle.loads(done.stdout)
+
+    rng = np.random.default_rng(1)
+    monkeypatch.chdir(tmp_path)
+    numbers = rng.integers(1, 4000, (3, 90, 90)).astype(np.uint16)
+    write_tif(Path("a.tif"), numbers, ("B02", "B03", "B04"), **utm(10))
+    write_tif(Path("a_VV.tif"), rng.normal(-12, 4, (60, 60)).astype(np.float32), **utm(15))
+    scene = open_scene(optical="a.tif", sar="a_VV.tif", in_memory_pixels=10)
+    sent = pickle.dumps(scene)
+    for found, image in zip(read_elsewhere(), scene.observations, strict=True):
+        np.testing.assert_array_equal(found, image.window(slice(10, 30), slice(20, 50)).pixels)
+    Path("a.tif").unlink()
+    assert read_elsewhere() == f"{tmp_path / 'a.tif'}: no such file; give the path of a GeoTIFF, PNG or JPEG"
 
 
 def test_threads_may_share_a_store(kinds: dict) -> None:

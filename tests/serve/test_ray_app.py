@@ -14,20 +14,35 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from oracle import TREE, WATER, make_scene
+from oracle import TREE, WATER, make_scene, write_picture
 from serve.told import StreamingOracle
 from terrascope.answer import Answer
 from terrascope.errors import ModelError, QuestionError, SampleError, ServeError
-from terrascope.events import Drew, Wrote
+from terrascope.events import Drew, Event, Wrote
+from terrascope.rasters.read import open_scene
+from terrascope.rasters.store import FileStore
+from terrascope.scene import Scene
 from terrascope.serve import ray_app
-from terrascope.serve.ray_app import RayPredictor, Replica, on_ray
+from terrascope.serve.ray_app import RayPredictor, Replica, on_ray, packed
 
 QUESTION = "How much of the image is water?"
 
 
 def broken() -> StreamingOracle:
     raise ModelError("unknown model 'nanoo'")
+
+
+class ReadingOracle(StreamingOracle):
+    """Takes what it is asked about from files."""
+
+    def stream(self, scene: Scene, question: str, *, options: Sequence[str] = ()) -> Iterator[Event | Answer]:
+        assert isinstance(scene.observations[0].pixels, FileStore)
+        height, width = scene.shape
+        return super().stream(scene.window(slice(0, height), slice(0, width)), question, options=options)
 
 
 class Lost(Exception):
@@ -96,6 +111,42 @@ def test_a_replica_tells_what_the_model_tells() -> None:
     assert sum(map(len, told.messages)) < 20 * scene.observations[0].pixels.nbytes, "no event brings the scene back"
 
 
+def test_a_replica_reads_an_image_from_its_files(tmp_path: Path) -> None:
+    scene = open_scene(optical=write_picture(tmp_path / "a.tif", located=True), in_memory_pixels=10)
+    assert isinstance(scene.observations[0].pixels, FileStore)
+    replica = Replica(ReadingOracle, 4, 60)
+
+    class Calls(Handle):
+        def remote(self, scene: bytes, question: str, options: tuple[str, ...]) -> Told:
+            async def gather() -> list[bytes]:
+                return [message async for message in replica.answer(scene, question, options)]
+
+            self.num_bytes = len(scene)
+            self.told.messages = asyncio.run(gather())
+            return self.told
+
+    handle = Calls(Told([]))
+    check_events(list(RayPredictor(handle, "oracle", Lost).stream(scene, QUESTION)), scene)
+    assert handle.num_bytes < scene.observations[0].pixels.shape[0] * WATER.nbytes, "less than the stored numbers"
+
+
+@given(
+    st.tuples(st.integers(0, 40), st.integers(0, 40)).flatmap(lambda shape: arrays(bool, shape)),
+    st.booleans(),
+)
+def test_masks_are_packed_without_loss(mask: np.ndarray, turned: bool) -> None:
+    mask = mask.T if turned else mask
+    one, same, numbers = pickle.loads(packed((mask, mask, np.arange(3))))
+    np.testing.assert_array_equal(one, mask, strict=True)
+    assert one is same and one.flags.writeable and numbers.tolist() == [0, 1, 2]
+
+
+def test_a_mask_of_a_large_image_is_small_when_packed() -> None:
+    mask = np.zeros((3000, 3000), bool)
+    mask[500:2000, 700:2900] = True
+    assert len(packed(mask)) < 10_000
+
+
 def test_what_the_model_refuses_is_raised_where_it_was_asked() -> None:
     messages = messages_of(Replica(StreamingOracle, 4, 60), options=("one",))
     with pytest.raises(QuestionError, match="2 to 5 options"):
@@ -143,7 +194,7 @@ def test_ray_is_asked_for_by_name_where_it_is_missing(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_replicas_on_ray_answer_several_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replicas_on_ray_answer_several_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray.serve", reason="needs ray[serve]", exc_type=ImportError)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
@@ -158,6 +209,9 @@ def test_replicas_on_ray_answer_several_at_once(monkeypatch: pytest.MonkeyPatch)
             check_events([event, *stream], scene)
         with pytest.raises(QuestionError, match="2 to 5 options"):
             list(predictor.stream(make_scene(), QUESTION, options=("one",)))
+    scene = open_scene(optical=write_picture(tmp_path / "a.tif", located=True), in_memory_pixels=10)
+    with on_ray(ReadingOracle) as predictor:
+        check_events(list(predictor.stream(scene, QUESTION)), scene)
     with pytest.raises(ModelError, match="unknown model 'nanoo'"), on_ray(broken):
         pass
 

@@ -98,6 +98,7 @@ def name_bands(layers: Sequence[Layer], *, sensor: str | None, modality: Modalit
     colors = {layer.color: layer for layer in layers}
     rgb = SENSORS["rgb"]
     if modality == "optical" and set(rgb.bands) <= set(colors) and all(layer.dtype == "uint8" for layer in layers):
+        _refuse_several_pictures(layers, rgb, source)
         said = "rgb: by the file's colour interpretation, in 8 bits"
         return Reading(sensor=rgb, bands={band: colors[band] for band in rgb.bands}, quality={}, evidence=(said,))
     raise SceneError(_unknown_bands(layers, found, modality, source))
@@ -178,6 +179,23 @@ def _refuse_two_infrareds(layers: Sequence[Layer], source: str) -> None:
         raise SceneError(
             f"{source}: {doubtful[0]} is infrared in HLS L30 but red edge in Sentinel-2 and HLS S30, and no name says "
             "which this is; give --sensor hls-l30, hls-s30 or sentinel-2"
+        )
+
+
+def _refuse_several_pictures(layers: Sequence[Layer], rgb: Sensor, source: str) -> None:
+    """Only one of them would be read."""
+    seen: dict[str, Layer] = {}
+    for layer in layers:
+        first = seen.setdefault(layer.color, layer)
+        if first is layer or layer.color not in rgb.bands:
+            continue
+        if first.path == layer.path:
+            raise SceneError(
+                f"{source}: bands {first.index} and {layer.index} are both {layer.color}; keep one of them"
+            )
+        raise SceneError(
+            f"{first.path} and {layer.path} both hold the {layer.color} of a picture, so they are not one image; "
+            "give each as an image of its own, or only one of them"
         )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from terrascope.rasters.bands import Layer
 from terrascope.rasters.grids import Part
+from terrascope.rasters.paths import absolute_path
 from terrascope.rasters.plausibility import check_numbers
 from terrascope.rasters.registry import Sensor
 from terrascope.rasters.resampling import Resampler
@@ -65,6 +67,10 @@ class LayerReader:
         self._unstated_scaling = scaling or (sensor.scale, sensor.offset)
         # What lies between two pixels is the mean of their power.
         self._as_power = sensor.modality == "sar" and not sensor.is_8bit and not resampler.is_exact
+
+    def __getstate__(self) -> dict[str, Any]:
+        # It may be opened again by a process that runs in another folder.
+        return {**vars(self), "layer": replace(self.layer, path=absolute_path(self.layer.path))}
 
     def equals(self, code: int, part: Part, open_path: OpenPath) -> Mask:
         """bool `[rows, columns]`: True where the layer holds the code, or where resampled, mostly the code."""

@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from terrascope.rasters.windows import OpenRaster
@@ -47,14 +48,17 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], num_threads:
 class OpenFiles:
     """The files of one image, which stay open between windows: one set for each of the threads that read at a time.
 
-    More threads than `NUM_THREADS` wait for each other. The files are closed when the object goes away. Neither it nor
-    what holds it can be sent to another process or used after a fork.
+    More threads than `NUM_THREADS` wait for each other. The files are closed when the object goes away. Pickled, it
+    arrives with none of them open. Neither it nor what holds it can be used after a fork.
     """
 
     def __init__(self, *, allow_virtual: bool) -> None:
         self._allow_virtual = allow_virtual
         self._free: list[OrderedDict[str, OpenRaster]] = []
         self._turns = threading.BoundedSemaphore(NUM_THREADS)
+
+    def __reduce__(self) -> tuple[Callable[[], OpenFiles], tuple[()]]:
+        return partial(OpenFiles, allow_virtual=self._allow_virtual), ()
 
     @contextmanager
     def borrowed(self) -> Iterator[Callable[[str], OpenRaster]]:

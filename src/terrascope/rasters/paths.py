@@ -37,6 +37,11 @@ def is_remote(path: str) -> bool:
     return path.lower().startswith(("http://", "https://"))
 
 
+def absolute_path(path: str) -> str:
+    """What means the same file from any folder; addresses and GDAL's virtual paths do as they are."""
+    return os.path.abspath(path) if os.path.exists(path) else path
+
+
 def check_path(path: str, *, allow_virtual: bool) -> str:
     """The name under which GDAL opens a path.
 

@@ -28,6 +28,7 @@ _NUM_ANCESTORS = 6
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _S2_METADATA = ("MTD_MSIL2A.xml", "MTD_MSIL1C.xml")
+_S2_FOLDERS = ("IMG_DATA", "GRANULE")
 _S2_LAYER = re.compile(r"_(?P<layer>B\d[0-9A]|SCL)(?:_(?P<metres>\d\d)m)?\.(?:jp2|tif)$")
 _ACQUIRED = (
     "ACQUISITION_DATE",
@@ -174,7 +175,7 @@ def _product_of_files(paths: Sequence[str]) -> Product:
     if product.sensor == "sentinel-2-offset":
         product = product.knowing("sentinel-2-offset: its processing baseline is 04.00 or later")
     if product.sensor == "sentinel-1-grd":
-        product = _calibrated(product, Path(paths[0]))
+        product = _calibrated(product, Path(os.path.abspath(paths[0])))
     return product
 
 
@@ -196,8 +197,23 @@ def _with_folders(path: str) -> list[str]:
 def _sentinel_2_metadata(path: str) -> Path | None:
     if is_remote(path):
         return None
-    candidates = (os.path.join(folder, name) for folder in _with_folders(path) for name in _S2_METADATA)
+    candidates = (os.path.join(folder, name) for folder in _product_folders(path) for name in _S2_METADATA)
     return next((Path(candidate) for candidate in candidates if os.path.isfile(candidate)), None)
+
+
+def _product_folders(path: str) -> list[str]:
+    """The folder that a file lies in, and those above it that belong to its product, from the inside out.
+
+    A folder further up, such as /tmp, belongs to nobody or to others, so what lies in it says nothing of the file.
+    """
+    folders = _with_folders(path)[0 if os.path.isdir(path) else 1 :]
+    names = [os.path.basename(folder) for folder in folders]
+    outermost = max(
+        level
+        for level, name in enumerate(names)
+        if level == 0 or names[level - 1] in _S2_FOLDERS or read_product_name(name, is_folder=True) is not None
+    )
+    return folders[: outermost + 1]
 
 
 def _with_metadata(product: Product, path: Path) -> Product:
@@ -242,7 +258,9 @@ def _number(text: str) -> float | None:
 
 def _calibrated(product: Product, measurement: Path) -> Product:
     """Take the calibration of a GRD product from its annotations, as one mean for the whole image."""
-    found = sorted(measurement.parent.parent.glob("annotation/calibration/calibration-*.xml"))
+    # What lies above a file that is not in its product says nothing of it.
+    is_in_product = measurement.parent.name == "measurement"
+    found = sorted(measurement.parent.parent.glob("annotation/calibration/calibration-*.xml")) if is_in_product else []
     constants = [
         np.array(line.split(), np.float64)
         for path in found

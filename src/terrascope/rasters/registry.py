@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from terrascope.scene import Modality
 
@@ -72,6 +72,13 @@ class Sensor:
     quality: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     tell_tale: str = ""
     description: str
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A mapping that cannot be changed cannot be pickled either.
+        return {**vars(self), "quality": dict(self.quality)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, quality=MappingProxyType(state["quality"]))
 
     @property
     def bands(self) -> tuple[str, ...]:

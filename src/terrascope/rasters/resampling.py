@@ -63,6 +63,10 @@ class Resampler:
         fitting = _BLOCK_SOURCE / max(self._steps)
         self._block = _BLOCK if fitting >= _BLOCK else max(8, 2 ** math.floor(math.log2(max(fitting, 1))))
 
+    def __reduce__(self) -> tuple[type[Resampler], tuple[Grid, Grid]]:
+        # Grids on one made-up ground are located, so they are laid on each other as they were.
+        return Resampler, (self._source, self._target)
+
     @property
     def is_exact(self) -> bool:
         """True if the pixels of the two grids coincide, so that nothing is resampled."""

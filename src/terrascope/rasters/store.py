@@ -31,7 +31,8 @@ class FileStore:
     """The bands of one image in physical values on one grid, read from its files by windows: a `PixelStore`.
 
     Layers of another resolution, extent or CRS are resampled. SAR is resampled as linear power, because the mean of
-    decibels is not the decibels of the mean. Files stay open. Threads may share a store; processes may not.
+    decibels is not the decibels of the mean. Files stay open. Threads may share a store. Pickled, it takes along where
+    its files lie and what was surveyed; they are opened again when it is read from.
     """
 
     def __init__(

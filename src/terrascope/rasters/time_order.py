@@ -23,7 +23,9 @@ def check_days(dates: object, num_dates: int) -> list[datetime.date | None]:
     if isinstance(dates, str | bytes) or not isinstance(dates, Sequence):
         raise SceneError(f"dates {dates!r} is no list; give one day per image, as in dates=['2024-05-01']")
     if len(dates) != num_dates:
-        raise SceneError(f"{len(dates)} dates were given for {num_dates} images; give one date per image")
+        given = "1 date was" if len(dates) == 1 else f"{len(dates)} dates were"
+        images = "1 image" if num_dates == 1 else f"{num_dates} images"
+        raise SceneError(f"{given} given for {images}; give one date per image")
     return [_day(date) for date in dates]
 
 
@@ -47,7 +49,9 @@ def in_time_order(
         if any(date is None for date in dates):
             unknown = [os.path.basename(image.source) for t, image in enumerate(leading) if dates[t] is None]
             some_known = len(unknown) < len(leading)
-            note = f"The date of {' and '.join(unknown)} is not known, so the images stay in the order given."
+            names = " and ".join(unknown)
+            dates_are = f"The date of {names} is" if len(unknown) == 1 else f"The dates of {names} are"
+            note = f"{dates_are} not known, so the images stay in the order given."
             return *given, [note] if some_known else []
         order = sorted(range(len(leading)), key=lambda t: dates[t] or datetime.date.min)
         ordered = [[kind[t] for t in order if t < len(kind)] for kind in given]

@@ -5,20 +5,26 @@
 So there is one queue, one set of limits and counters, and one place where answers are kept: any client finds its answer
 again, whichever replica gave it. Ray Serve starts the replicas, spreads questions over them, and starts one again that
 has ended. They are on the cluster that `RAY_ADDRESS` names, else processes of this machine. A scene goes to them with
-the question, but of an image above 4 million pixels only its path does: on a cluster, it must lie under the same path.
+the question. The pixels of an image above 4 million pixels stay in its files, which the replica opens; what goes is
+their path, the valid mask and an overview. On a cluster, the files must lie under the same path everywhere.
 A server that is killed leaves its application on the cluster, as `terrascope-...`; Ray Serve's own tools remove it.
 """
 
 from __future__ import annotations
 
+import io
 import logging
+import math
 import os
 import pickle
 import secrets
+import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from terrascope import masks
 from terrascope.answer import Answer
@@ -109,7 +115,7 @@ class RayPredictor:
         Raises:
             TerraScopeError: what the model raised, or its replica ended.
         """
-        told = self._handle.options(stream=True).answer.remote(pickle.dumps(scene), question, tuple(options))
+        told = self._handle.options(stream=True).answer.remote(packed(scene), question, tuple(options))
         try:
             for message in told:
                 event: Told = pickle.loads(message)
@@ -141,21 +147,40 @@ class Replica:
         return self._opened if isinstance(self._opened, TerraScopeError) else self._opened.name
 
     async def answer(self, scene: bytes, question: str, options: Sequence[str]) -> AsyncGenerator[bytes, None]:
-        """What happens to a question, each pickled (`Told`); whoever stops listening cancels it."""
+        """What happens to a question, each packed (`Told`); whoever stops listening cancels it."""
         if isinstance(self._opened, TerraScopeError):
-            yield pickle.dumps(self._opened)
+            yield packed(self._opened)
             return
         if self._desk is None:
             # It belongs to the event loop of the requests, in which nothing runs before the first of them.
             self._desk = Desk(self._opened, Metrics(), **self._limits)  # type: ignore[arg-type]
-        asked: Scene = pickle.loads(scene)
-        events = self._desk.submit(lambda _: asked, question, options).events()
+        # Unpacked where scenes are read, in a thread: the masks of a large one take their time.
+        events = self._desk.submit(lambda _: pickle.loads(scene), question, options).events()
         try:
             async with aclosing(events):
                 async for event in events:
                     if isinstance(event, Answer):
-                        yield pickle.dumps(replace(event, scene=None))  # type: ignore[arg-type]
+                        yield packed(replace(event, scene=None))  # type: ignore[arg-type]
                     elif not isinstance(event, Queued | Opened):
-                        yield pickle.dumps(event)
+                        yield packed(event)
         except TerraScopeError as error:
-            yield pickle.dumps(error)
+            yield packed(error)
+
+
+def packed(value: object) -> bytes:
+    """A value for `pickle.loads`, its masks as compressed bits: those of a large scene would be most of it."""
+    file = io.BytesIO()
+    _Packer(file, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+    return file.getvalue()
+
+
+class _Packer(pickle.Pickler):
+    def reducer_override(self, value: object) -> Any:
+        if type(value) is np.ndarray and value.dtype == np.bool_:
+            return _unpacked, (zlib.compress(np.packbits(value).tobytes(), 1), value.shape)
+        return NotImplemented
+
+
+def _unpacked(bits: bytes, shape: tuple[int, ...]) -> masks.Mask:
+    numbers = np.frombuffer(zlib.decompress(bits), np.uint8)
+    return np.unpackbits(numbers, count=math.prod(shape)).view(np.bool_).reshape(shape)
