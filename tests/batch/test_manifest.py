@@ -150,7 +150,7 @@ def good(**changes: str) -> dict[str, str]:
         ([good(optical="a.tif;;b.tif")], "row 1, column optical: 'a.tif;;b.tif' has an empty part"),
         ([good(sar="a.tif;b.tif")], "row 1, column sar: 1 optical and 2 SAR images cannot be paired"),
         ([good(date="2024-13-01")], "row 1, column date: date '2024-13-01' is not a day; write it as YYYY-MM-DD"),
-        ([good(date="2024-01-01;2024-01-02")], "row 1, column date: 2 dates were given for 1 images"),
+        ([good(date="2024-01-01;2024-01-02")], "row 1, column date: 2 dates were given for 1 image"),
         ([good(sensor="nikon")], "row 1, column sensor: unknown sensor 'nikon'"),
         ([good(sensor="sentinel-1")], "row 1, column sensor: sentinel-1 is no sensor of optical images"),
         ([good(gsd="ten")], "row 1, column gsd: 'ten' is no number"),

@@ -39,7 +39,7 @@ BAD: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("sample", {"sample": "demo", **LAKE}, 400, "malformed", "give a sample or images, not both"),
     ("date", {"date": "2024-13-01", **LAKE}, 422, "scene", "date '2024-13-01' is not a day; write it as YYYY-MM-DD"),
     ("date", {"date": "1.5.2024", **LAKE}, 422, "scene", "date '1.5.2024' is not a day; write it as YYYY-MM-DD"),
-    ("date", {"date": ["2024-05-01"] * 2, **LAKE}, 422, "scene", "2 dates were given for 1 images; give one date per"),
+    ("date", {"date": ["2024-05-01"] * 2, **LAKE}, 422, "scene", "2 dates were given for 1 image; give one date per"),
     ("date", {"date": ["2024-05-01"] * 65, **LAKE}, 400, "malformed", "date has 65 entries; give at most 64"),
     ("sensor", {"sensor": "sentinel-9", **LAKE}, 422, "scene", f"unknown sensor 'sentinel-9': {SENSORS}"),
     ("sensor", {"sensor": "sentinel-1", **LAKE}, 422, "scene", "sentinel-1 is no optical sensor; give it as"),

@@ -101,7 +101,7 @@ class SceneFiles:
 
 
 def _check_bands(files: Files) -> None:
-    # Of several pictures, only the last would be read.
+    # The name says which band a file holds, so it can hold but one.
     for file in files:
         num_bands = len(describe_file(file)[0])
         if num_bands > 1:
