@@ -88,6 +88,8 @@ def ablate(
         raise TrainingError(f"training needs the package {absent}: pip install 'terrascope-eo[train]'")
     from terrascope.progress import Waiting
 
+    roots = read_roots(read)
+
     with Waiting("preparing") as waiting:
         from terrascope.training.ablations.ablate import ablate as make_table
         from terrascope.training.ablations.report import percent_or_mean
@@ -95,7 +97,7 @@ def ablate(
 
         setup = Setup(
             store=data,
-            roots=read_roots(read),
+            roots=roots,
             start=start,
             out=out,
             recipe=recipe,

@@ -82,7 +82,8 @@ def _numbers_line(step: GroundedStep, scene: Scene) -> str:
         parts.append(measurement.position)
     if step.distance_m is not None:
         parts.append(f"{format_distance(step.distance_m)} from step before")
-    parts.append(f"{step.num_tokens} tokens ({step.num_optical_tokens} optical, {step.num_sar_tokens} SAR)")
+    tokens = "1 token" if step.num_tokens == 1 else f"{step.num_tokens} tokens"
+    parts.append(f"{tokens} ({step.num_optical_tokens} optical, {step.num_sar_tokens} SAR)")
     parts.append(f"confidence {step.confidence:.2f}")
     return " · ".join(parts)
 

@@ -152,6 +152,23 @@ def test_advice_names_the_sensors_that_fit(count: int, dtype: str, advice: str) 
         name_bands(stack([""] * count, dtype=dtype), sensor=None, modality="optical", source="a.tif")
 
 
+@pytest.mark.parametrize(
+    ("names", "modality", "sentence"),
+    [
+        (("VV", "VH"), "optical", "an optical image, but holds VV, VH of sentinel-1; give it as a SAR image"),
+        (
+            ("B04", "B03", "B02"),
+            "sar",
+            "a SAR image, but holds B04, B03, B02 of sentinel-2; give it as an optical image",
+        ),
+    ],
+)
+def test_bands_of_the_other_kind_of_image_are_told(names, modality, sentence) -> None:
+    with pytest.raises(SceneError) as caught:
+        name_bands(stack(names), sensor=None, modality=modality, source="a.tif")
+    assert str(caught.value) == f"a.tif: was given as {sentence}"
+
+
 def test_names_that_several_sensors_have_are_told() -> None:
     layers = stack(["B2", "B3", "B4"])
     with pytest.raises(

@@ -7,7 +7,7 @@ import pytest
 from tests.oracle import HEIGHT, TREE, WATER, WIDTH, ground, make_scene
 
 from terrascope.answer import Answer
-from terrascope.tasks.measured import class_of, measured_answer
+from terrascope.tasks.measured import class_of, doubt_class, measured_answer
 
 
 def answer_with(text: str, *masks: np.ndarray, gsd_m: float | None = 10, options: tuple[str, ...] = ()) -> Answer:
@@ -134,6 +134,34 @@ def test_destroyed_buildings_are_counted_among_those_before(
         model="test",
     )
     assert measured_answer(answer) == measured
+
+
+@pytest.mark.parametrize(
+    ("question", "name", "doubt"),
+    [
+        ("How many buildings are destroyed?", "building", ("destroyed buildings", "buildings")),
+        ("How many buildings did the storm destroy?", "building", ("destroyed buildings", "buildings")),
+        ("How much of the image is water?", "flood", ("water", "flood water")),
+        ("How many buildings were destroyed?", "destroyed building", None),
+        ("How many buildings are there?", "building", None),
+        ("How much water is near the trees?", "flood", None),
+        ("How much is it?", "water", None),
+        ("How much water is there?", "unicorn", None),
+    ],
+)
+def test_a_mask_of_another_class_than_was_asked_about_measures_nothing(
+    question: str, name: str, doubt: tuple[str, str] | None
+) -> None:
+    answer = Answer.from_reasoning(
+        scene=make_scene(gsd_m=None),
+        question=question,
+        reasoning=f"<think>The {name}: [SEG] It is here.</think><answer>7</answer>",
+        groundings=[ground(BEFORE)],
+        model="test",
+    )
+    said = None if doubt is None else f"The question asks about {doubt[0]}, but the mask is of {doubt[1]}."
+    assert doubt_class(answer) == said
+    assert measured_answer(answer) == ("8" if doubt is None else None)
 
 
 def test_the_larger_class_is_found_in_any_words() -> None:

@@ -10,7 +10,7 @@ from terrascope.choice import nearest_option
 from terrascope.model.generation import Reasoning
 from terrascope.question import LETTERS
 from terrascope.scene import Scene
-from terrascope.tasks.measured import measured_answer
+from terrascope.tasks.measured import doubt_class, measured_answer
 from terrascope.trace import parse
 
 FINISH_NOTES = {
@@ -49,4 +49,6 @@ def to_answer(
         model=model,
         notes=[*cut_off, *notes],
     )
-    return replace(answer, measured=measured_answer(answer))
+    doubt = doubt_class(answer)
+    notes = answer.notes if doubt is None else (*answer.notes, doubt)
+    return replace(answer, measured=measured_answer(answer), notes=notes)

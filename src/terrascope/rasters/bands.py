@@ -285,6 +285,12 @@ def _unknown_bands(layers: Sequence[Layer], found: Sequence[_Match], modality: M
             "give the bands of one image as one stack, one folder or one list of files named after their bands"
         )
     matches = [_by_label(layers, sensor, by_role=False) for sensor in SENSORS.values() if sensor.modality == modality]
+    others = [sensor for sensor in SENSORS.values() if sensor.modality != modality]
+    foreign = next((sensor for sensor in others if _by_label(layers, sensor, by_role=False).is_complete), None)
+    if foreign is not None:
+        said, wanted = ("an optical", "a SAR") if modality == "optical" else ("a SAR", "an optical")
+        bands = ", ".join(foreign.display_bands)
+        return f"{source}: was given as {said} image, but holds {bands} of {foreign.name}; give it as {wanted} image"
     named = [match for match in matches if match.is_complete]
     if named:
         names, sensors = ", ".join(named[0].bands), ", ".join(match.sensor.name for match in named)

@@ -16,8 +16,8 @@ def measured_answer(answer: Answer) -> str | None:
     A share, an area, a count or a part of the scene is that of the one mask of the reasoning; a length is the distance
     between its last two. Asked which of two classes is larger, it is the one with the larger of the two masks. Of
     buildings, and of destroyed ones on a later image, a count is that of the latter, a share that of the former's
-    number. With several other masks a share or a count may be of anything, and nothing is claimed. Where an option was
-    chosen, its text is what is stated.
+    number. With several other masks a share or a count may be of anything, and nothing is claimed; nor where the one
+    mask is of another class than the question names. Where an option was chosen, its text is what is stated.
     """
     text = answer.option or answer.text
     larger = _larger_class(answer)
@@ -36,7 +36,7 @@ def measured_answer(answer: Answer) -> str | None:
     if buildings is not None and unit in ("%", "count"):
         total, destroyed = buildings
         return str(destroyed) if unit == "count" else format_share(min(1.0, destroyed / total)) if total else None
-    if len(answer.steps) != 1:
+    if len(answer.steps) != 1 or doubt_class(answer) is not None:
         return None
     if unit in SQUARE_METRES:
         area_m2 = last.measurement.area_m2
@@ -46,6 +46,24 @@ def measured_answer(answer: Answer) -> str | None:
     return str(last.measurement.num_objects) if unit == "count" else None
 
 
+def doubt_class(answer: Answer) -> str | None:
+    """That the only mask is of another class than the question names, in a sentence; None where it is not, or where
+    either names none or several."""
+    if len(answer.steps) != 1:
+        return None
+    asked, shown = class_of(answer.question), class_of(answer.steps[0].text)
+    if asked == "building" and _DESTROYED.search(answer.question):
+        asked = "destroyed building"
+    if asked is None or shown is None or asked == shown or not {asked, shown} <= set(TERRASCOPE.names):
+        return None
+    return f"The question asks about {_plural(asked)}, but the mask is of {_plural(shown)}."
+
+
+def _plural(name: str) -> str:
+    return TERRASCOPE[TERRASCOPE.id_of(name)].plural
+
+
+_DESTROYED = re.compile(r"\bdestroy(?:ed|s)?\b", re.IGNORECASE)
 _LARGER = re.compile(r"\b(?:larger|bigger|greater|more)\b", re.IGNORECASE)
 _SMALLER = re.compile(r"\b(?:smaller|less|fewer)\b", re.IGNORECASE)
 

@@ -84,11 +84,11 @@ def ablate(
         ModelError: the start model cannot be used.
     """
     table, say, advance = table_named(name), stage or (lambda _: None), progress or (lambda done, total: None)
-    _make_folder(setup.out)
     store = open_store(setup.store)
+    sources = sources_of(store, setup.roots)
+    _make_folder(setup.out)
     begin_runs(setup, table.trainings)
     say("building the questions")
-    sources = sources_of(store, setup.roots)
     recipe = judge_recipe(sources, num_questions=setup.num_questions, split=setup.split)
     build_questions(recipe, store, setup.out / "questions", lambda _, done, total: advance(done, total))
     roots = {source.name: str(source.root) for source in sources}
