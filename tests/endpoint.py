@@ -87,6 +87,13 @@ def served(script: Script) -> Iterator[FakeServer]:
         def log_message(self, *_: object) -> None:
             pass
 
+        def handle_one_request(self) -> None:
+            try:
+                super().handle_one_request()
+            except ConnectionResetError:
+                # A client that is done may reset the connection, while the next request is waited for.
+                self.close_connection = True
+
         def do_GET(self) -> None:
             self._reply({"path": self.path})
 
