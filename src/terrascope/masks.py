@@ -226,6 +226,8 @@ def drop_specks(mask: Mask, min_pixels: float) -> Mask:
 
     Where all have fewer, those of the most pixels stay: a mask is not made empty.
     """
+    if min_pixels <= 1:
+        return mask.copy()
     _, labels, stats, _ = cv2.connectedComponentsWithStats(_bytes(mask), connectivity=8, ltype=cv2.CV_32S)
     sizes = stats[1:, cv2.CC_STAT_AREA]
     if not len(sizes) or sizes.min() >= min_pixels:

@@ -30,8 +30,6 @@ def ground_all(model: TerraScopeForConditionalGeneration, asked: Sequence[Ground
     """
     temperature = model.config.mask_temperature
     found = [read_mask(logits, seen, temperature) for logits, seen in mask_logits(model, asked)]
-    if model.config.min_object_cells == 0:
-        return found
     return [(_without_specks(mask, model.config), confidence) for mask, confidence in found]
 
 

@@ -122,9 +122,7 @@ def sweep(
         mask = np.unpackbits(masks[number], axis=1, count=width).view(np.bool_)
         size = np.count_nonzero(mask)
         confidence = inside[number] / size if size else 1 / (1 + np.exp(float(highest[number]) / temperature))
-        if smallest > 0:
-            mask = drop_specks(mask, smallest)
-        results.append(Swept(mask, float(confidence)))
+        results.append(Swept(drop_specks(mask, smallest), float(confidence)))
     unfinished.clear()
     return results, unfinished.problem
 
